@@ -99,7 +99,7 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
           }
         }
         if (way.draining) {
-          fitness = std::max(*fitness, Fitness::kTerminating);
+          fitness = std::max(*fitness, Fitness::kLeft);
         }
         Candidate candidate{address, number, &cluster, *fitness, slice->weight, way.unreachable};
         if (cluster.local) {
@@ -122,7 +122,7 @@ std::size_t select_backends(std::vector<Candidate>& candidates, ServiceAffinity 
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return std::tie(a.address, a.port) < std::tie(b.address, b.port);
   });
-  for (const Fitness fitness : {Fitness::kActive, Fitness::kTerminating}) {
+  for (const Fitness fitness : {Fitness::kActive, Fitness::kLeft, Fitness::kTerminating}) {
     const auto fit = [&](const Candidate& c) {
       return !c.unreachable && c.fitness == fitness && (reach == Reach::kFleet || c.cluster->local);
     };

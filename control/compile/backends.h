@@ -16,7 +16,8 @@
 
 namespace isthmus {
 
-enum class Fitness : std::uint8_t { kActive, kTerminating, kDrained };  // best first
+// Best first; kLeft: ready, in a cluster whose gateways are drained.
+enum class Fitness : std::uint8_t { kActive, kLeft, kTerminating, kDrained };
 
 struct Candidate {
   IpAddress address;

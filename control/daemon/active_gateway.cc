@@ -3,7 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <functional>
+#include <cstdint>
+#include <random>
 #include <set>
 #include <string>
 #include <utility>
@@ -25,7 +26,8 @@ HealthOptions health_options(const GatewayConfig& config) {
   options.misses = config.health_misses;
   options.recover = config.health_recover;
   options.hold = std::chrono::milliseconds(config.health_hold_ms);
-  options.seed = std::hash<std::string>{}(config.name);
+  std::random_device random;
+  options.seed = std::uint64_t{random()} << 32 | random();
   return options;
 }
 

@@ -24,6 +24,11 @@ constexpr std::string_view kRunAsRoot = "run as root, or by the unit in packagin
 
 bool has(std::uint64_t mask, const Capability& capability) { return (mask >> capability.number & 1) != 0; }
 
+// As systemd reads a boolean.
+bool is_yes(std::string_view value) {
+  return value == "yes" || value == "true" || value == "on" || value == "1" || value == "y" || value == "t";
+}
+
 // What the service's processes have, of a user of its own or of root.
 std::uint64_t service_capabilities(const std::map<std::string, std::string>& service) {
   constexpr std::uint64_t kAll = ~std::uint64_t{0};
@@ -32,7 +37,10 @@ std::uint64_t service_capabilities(const std::map<std::string, std::string>& ser
     return at == service.end() ? initial : read_capabilities(at->second, initial);
   };
   const auto user = service.find("User");
-  const bool root = user == service.end() || user->second.empty() || user->second == "root" || user->second == "0";
+  const std::string name = user == service.end() ? std::string() : user->second;
+  const auto dynamic = service.find("DynamicUser");
+  const bool of_its_own = dynamic != service.end() && is_yes(dynamic->second);
+  const bool root = name.empty() ? !of_its_own : name == "root" || name == "0";
   return read("CapabilityBoundingSet", kAll) & (root ? kAll : read("AmbientCapabilities", 0));
 }
 

@@ -82,37 +82,48 @@ ProcessFacts read_process() {
   return process;
 }
 
-// The text of a unit of that name, of the first folder that has it.
-std::string unit_text(const std::string& name) {
+struct UnitFile {
+  std::string text;
+  bool masked = false;  // a link to /dev/null, or empty
+};
+
+// The unit of that name in the first folder that has it; nullopt: none has.
+std::optional<UnitFile> find_unit(const std::string& name) {
   for (const char* folder : kUnitFolders) {
-    if (std::string text = proc_text(std::string(folder) + "/" + name); !text.empty()) {
-      return text;
+    const std::string path = std::string(folder) + "/" + name;
+    std::error_code ignored;
+    if (std::filesystem::read_symlink(path, ignored) == "/dev/null") {
+      return UnitFile{{}, true};
+    }
+    if (std::filesystem::exists(path, ignored)) {
+      std::string text = proc_text(path);
+      const bool empty = text.empty() && std::filesystem::is_empty(path, ignored);
+      return UnitFile{std::move(text), empty};
     }
   }
-  return {};
+  return std::nullopt;
 }
 
-// A link to /dev/null in the place of a unit.
-bool is_masked(const std::string& name) {
-  return std::any_of(std::begin(kUnitFolders), std::end(kUnitFolders), [&](const char* folder) {
-    std::error_code ignored;
-    return std::filesystem::read_symlink(std::string(folder) + "/" + name, ignored) == "/dev/null";
-  });
+// "isthmus@.service", where the unit is one of a template.
+std::string template_of(const std::string& unit) {
+  const auto at = unit.find('@');
+  return at == std::string::npos ? unit : unit.substr(0, at + 1) + ".service";
+}
+
+// The unit's own file, else that of its template.
+std::optional<UnitFile> find_service(const std::string& unit) {
+  auto file = find_unit(unit);
+  return file ? file : find_unit(template_of(unit));
 }
 
 ServiceFacts read_service(const std::string& unit) {
-  // "isthmus@.service" where that is the template of it.
-  const auto at = unit.find('@');
-  const std::string pattern = at == std::string::npos ? unit : unit.substr(0, at + 1) + ".service";
-  std::vector<std::string> texts = {unit_text(unit)};
-  if (texts.front().empty()) {
-    texts.front() = unit_text(pattern);
-  }
-  if (texts.front().empty()) {
+  const auto file = find_service(unit);
+  if (!file || file->text.empty()) {
     return std::nullopt;
   }
+  std::vector<std::string> texts = {file->text};
   std::map<std::string, std::string> parts;  // by name: of two of one name the first counts
-  for (const std::string& name : {unit, pattern, std::string("service")}) {
+  for (const std::string& name : {unit, template_of(unit), std::string("service")}) {
     for (const char* folder : kUnitFolders) {
       const std::string parts_folder = std::string(folder) + "/" + name + ".d";
       for (const std::string& part : names_in(parts_folder)) {
@@ -170,9 +181,11 @@ void read_system_facts(Facts& facts) {
   facts.process = read_process();
   std::error_code ignored;
   facts.unit = unit_of(std::filesystem::absolute(facts.file, ignored).lexically_normal().string());
-  facts.unit_masked = is_masked(facts.unit);
+  const auto file = find_service(facts.unit);
+  facts.unit_masked = file && file->masked;
   facts.service = read_service(facts.unit);
-  facts.bpf_unit = !unit_text("isthmus-bpf.service").empty();
+  const auto bpf = find_unit("isthmus-bpf.service");
+  facts.bpf_unit = bpf && !bpf->masked;
   facts.cpu = read_cpu_facts();
   facts.clock_synchronised = read_clock();
 }

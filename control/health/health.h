@@ -56,7 +56,8 @@ struct HealthOptions {
   std::chrono::nanoseconds hold = std::chrono::milliseconds(kDefaultHealthHoldMs);
   unsigned penalty_cap = 64;  // upper bound of the factor that repeated failures put on `recover`
   std::chrono::nanoseconds penalty_decay = std::chrono::seconds(60);  // this long without a failure halves the penalty
-  std::uint64_t seed = 1;  // of the jitter; differs between gateways, so that they do not probe in lockstep
+  // Of the jitter and of the first number of each peer's probes: another for each process, which nobody can tell.
+  std::uint64_t seed = 1;
 };
 
 // A gateway that answers probes: of another cluster, or another gateway of our own (which is good for confirming).

@@ -227,7 +227,9 @@ std::uint64_t read_capabilities(std::string_view lines, std::uint64_t initial) {
     const bool all_but = line.starts_with('~');
     std::uint64_t named = 0;
     for (const std::string_view word : words_of(line.substr(all_but ? 1 : 0))) {
-      std::string small(word);
+      const bool quoted =
+          word.size() > 1 && (word.front() == '"' || word.front() == '\'') && word.back() == word.front();
+      std::string small(quoted ? word.substr(1, word.size() - 2) : word);
       std::transform(small.begin(), small.end(), small.begin(),
                      [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
       const auto at = std::find_if(kNames.begin(), kNames.end(), [&](const auto& each) { return each.first == small; });

@@ -8,7 +8,7 @@
 #include "config/model/policy_enforcement.h"
 #include "control/model/model.h"
 #include "control/policy/selectors.h"
-#include "dataplane/net/alias_prefix.h"
+#include "dataplane/api/types.h"
 
 namespace isthmus {
 

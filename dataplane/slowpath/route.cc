@@ -32,21 +32,22 @@ PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept 
 }
 
 // Whether the forward direction comes from the peer that replies should go to, although it is not live: it is drained,
-// or it has returned, and probes have not shown that yet. At another one nobody would know the connection.
+// or it has returned, and probes have not shown that yet. At another one nobody would know the connection. Of a drained
+// one that holds however long the connection has been idle: once it has ended, it is drained no more but silent.
 bool still_forwards(const DecisionInput& in, const Decision& decision, PeerId peer) noexcept {
   constexpr std::uint32_t kSeconds = 2;
   if (decision.opens || decision.direction != Direction::kReply) {
     return false;
   }
   const auto& left = (*in.snapshot.clusters)[decision.destination.cluster].left;
-  if ((in.facts.connection->shared.user_flags() & kReturnedFlag) == 0 &&
-      std::find(left.begin(), left.end(), peer) == left.end()) {
+  const bool drained = std::find(left.begin(), left.end(), peer) != left.end();
+  if (!drained && (in.facts.connection->shared.user_flags() & kReturnedFlag) == 0) {
     return false;
   }
   const DirectionLine& forward = in.facts.connection->line(Direction::kForward);
   const PeerRecord& record = (*in.snapshot.peers)[peer];
   return record.known() && record.cluster == decision.destination.cluster &&
-         lifecycle::idle_since(forward.seen.load(std::memory_order_relaxed), in.facts.now) <= kSeconds;
+         (drained || lifecycle::idle_since(forward.seen.load(std::memory_order_relaxed), in.facts.now) <= kSeconds);
 }
 
 // Else the cluster's live gateway that owns the connection, by hash; else the endpoint's own node.

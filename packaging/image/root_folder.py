@@ -116,8 +116,8 @@ def local_package(archive):
 def download(packages, into):
     os.makedirs(into, exist_ok=True)
     wanted = [f"{name}={stanza['Version']}" for name, stanza in sorted(packages.items())]
-    subprocess.run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *wanted], cwd=into, check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3", *wanted],
+                   cwd=into, check=True, stdout=subprocess.DEVNULL)
     for archive in sorted(glob.glob(os.path.join(into, "*.deb"))):
         found = local_package(archive)
         stanza = packages[found["Package"]]

@@ -272,6 +272,30 @@ class Rendered(ChartCase):
         test = next(one["spec"] for one in objects if one["kind"] == "Pod")
         self.assertIn("/srv/more/", [one["mountPath"] for one in test["containers"][0]["volumeMounts"]])
 
+    def test_the_status_test_reaches_the_socket_wherever_it_is(self):
+        more = {"extraVolumes": [{"name": "more", "emptyDir": {}}],
+                "extraVolumeMounts": [{"name": "more", "mountPath": "/srv/more"}]}
+        kept = {"state": {"last_known_directory": "/srv/lib"}}
+        for values, mounts in ((({"config": {"admin": {"socket": "/var/lib/isthmus/a.sock"}}}), {"/var/lib/isthmus"}),
+                               (merged(more, {"config": {"admin": {"socket": "/var/lib/isthmus/a.sock"}}}),
+                                {"/var/lib/isthmus"}),
+                               ({"config": {"admin": {"socket": "/srv/lib/a.sock"}, **kept}}, {"/srv/lib"}),
+                               (merged(more, {"config": {"admin": {"socket": "/srv/more/a.sock"}}}), {"/srv/more"})):
+            with self.subTest(values):
+                objects = [one for one in yaml.safe_load_all(self.template(merged(EAST, values)).stdout) if one]
+                test = next(one["spec"] for one in objects if one["kind"] == "Pod")
+                found = test["containers"][0]["volumeMounts"]
+                self.assertEqual({one["mountPath"] for one in found}, {"/run/isthmus"} | mounts)
+                self.assertEqual({one["name"] for one in found}, {one["name"] for one in test["volumes"]})
+
+    def test_what_values_take_away_is_named(self):
+        for name in ("fleet", "securityContext", "metrics", "hostPaths"):
+            with self.subTest(name):
+                done = self.template(merged(EAST, {name: None}), check=False)
+                self.assertIn(f"missing property '{name}'", done.stderr)
+        kubernetes_own = self.template(merged(EAST, {"updateStrategy": {"rollingUpdate": None}})).stdout
+        self.assertIn("maxUnavailable: 1", kubernetes_own)
+
     def test_the_network_policy_lets_the_gateways_ports_in(self):
         values = {"networkPolicy": {"enabled": True}, "gatewayService": {"port": 4789}, "fleet": {"gateways": {
             "east-a": {"cluster": "east", "underlayAddress": "192.0.2.11", "port": 9000},

@@ -6,6 +6,7 @@ traffic between the same clusters is not disturbed.
 
 import logging
 import os
+import subprocess
 import unittest
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
@@ -150,6 +151,40 @@ class Spoofing(FleetCase):
             self.send(router, packet, 1)
             return self.gateway_drops().get("unknown_source", 0) > before.get("unknown_source", 0)
         wait_until(dropped, timeout=60, what="the hold has ended")
+
+
+# Waits in its namespace for the first probe of one gateway to another and prints its number.
+FIRST_PROBE = """
+import socket, sys
+packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+packets.settimeout(60)
+print("listening", flush=True)
+ends = b"".join(map(socket.inet_aton, sys.argv[1:3]))
+while True:
+    packet = packets.recv(2048)
+    at = packet.find(b"ISTP")  # a probe, behind an IPv4 header and one of UDP
+    if at > 0 and packet[at - 16:at - 8] == ends and packet[at + 5] == 1:
+        print(int.from_bytes(packet[at + 8:at + 12], "big"))
+        break
+"""
+
+
+class Probes(FleetCase):
+    def test_a_gateway_that_starts_again_numbers_them_otherwise(self):
+        """So that nobody who does not see them can answer them for another gateway."""
+        west = self.fleet.gateways["west-1"]
+        router = self.fleet.topology.namespaces["router"]
+        numbers = set()
+        for _ in range(2):
+            west.stop()
+            watcher = subprocess.Popen(router.enter(["/usr/bin/python3", "-c", FIRST_PROBE, WEST.gateways[0].underlay,
+                                                     GATEWAY.underlay]), stdout=subprocess.PIPE, text=True)
+            self.addCleanup(watcher.wait)
+            self.assertEqual(watcher.stdout.readline(), "listening\n")
+            west.start()
+            numbers.add(watcher.communicate(timeout=90)[0])
+        self.assertEqual(len(numbers), 2, numbers)
+        self.assertNotIn("", numbers)
 
 
 class SpoofingAmong511Clusters(Spoofing):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 SUITE = "bookworm"
@@ -53,11 +54,17 @@ def make_root(folder, packages=()):
 
 def _bootstrap(folder, packages):
     beyond = [f"--include={','.join(packages)}"] if packages else []
-    status, text = run("debootstrap", "--variant=minbase", *beyond, SUITE, folder, mirror())
-    if status != 0:
-        if "retriev" in text or "Release" in text:
+    for attempts_left in (2, 1, 0):
+        status, text = run("debootstrap", "--variant=minbase", *beyond, SUITE, folder, mirror())
+        if status == 0:
+            break
+        if "retriev" not in text and "Release" not in text:
+            raise RuntimeError(text)
+        if attempts_left == 0:
             raise unittest.SkipTest(f"no Debian packages can be reached: {text.strip().splitlines()[-1]}")
-        raise RuntimeError(text)
+        time.sleep(5)  # a mirror may be out of reach for a moment
+        for entry in os.scandir(folder):
+            run("rm", "-rf", "--one-file-system", entry.path)
     _copy_apt_settings(folder)
 
 

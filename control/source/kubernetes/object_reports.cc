@@ -29,6 +29,7 @@ constexpr auto kGoneFor = seconds(60);       // a gateway, before its entry is r
 constexpr auto kRemovalAgain = seconds(15);  // where it stands there still, or again; ever longer
 constexpr int kRemovalGrowth = 8;
 constexpr auto kLongestRemoval = std::chrono::hours(12);
+constexpr auto kSilent = minutes(15);       // a gateway that has not said anything of an object's version since
 constexpr auto kRestless = minutes(10);     // a summary that changes again within is written ever later
 constexpr auto kSummaryPause = minutes(5);  // at most so
 // Servers keep Events for an hour, in leases that they share for a minute more.
@@ -139,9 +140,11 @@ std::optional<ApiWrite> ObjectReports::next(Clock::time_point now, WallClock::ti
       place = next_of(at->second, report, now, wall);
     }
   }
-  for (std::optional<ApiWrite>* write : {&statuses.after, &statuses.first, &events.after, &events.first}) {
-    if (*write) {
-      return std::move(*write);
+  for (Turn* turn : {event_next_ ? &events : &statuses, event_next_ ? &statuses : &events}) {
+    for (std::optional<ApiWrite>* write : {&turn->after, &turn->first}) {
+      if (*write) {
+        return std::move(*write);
+      }
     }
   }
   return std::nullopt;
@@ -149,6 +152,10 @@ std::optional<ApiWrite> ObjectReports::next(Clock::time_point now, WallClock::ti
 
 std::optional<ApiWrite> ObjectReports::next_of(Seen& seen, const ObjectReport& report, Clock::time_point now,
                                                WallClock::time_point wall) const {
+  if (seen.version_known != seen.object.generation) {
+    seen.version_known = seen.object.generation;
+    seen.version_since = now;
+  }
   std::optional<ApiWrite> write;
   if (is_policy(seen.object.key.kind)) {
     const bool due = report.generation == seen.object.generation &&
@@ -267,8 +274,9 @@ std::optional<ApiWrite> ObjectReports::removal(Seen& seen, const Entry& own, Clo
   return std::nullopt;
 }
 
-// What one refuses, the whole is not.
-ApiCondition ObjectReports::summary_of(const Seen& seen) const {
+// What one refuses, the whole is not. What a gateway has said of an older version counts while it may still say
+// something of this one.
+ApiCondition ObjectReports::summary_of(const Seen& seen, Clock::time_point now) const {
   ApiCondition out{"True", kAcceptedCondition, kUnrefused, {}, {}};
   std::int64_t oldest = seen.object.generation;
   bool refused = false, partly = false;
@@ -277,7 +285,11 @@ ApiCondition ObjectReports::summary_of(const Seen& seen) const {
       continue;
     }
     const ApiCondition& condition = *stands.accepted;
-    oldest = std::min(oldest, number_of(condition.generation));
+    const std::int64_t version = number_of(condition.generation);
+    if (version < seen.object.generation && now - seen.version_since >= kSilent) {
+      continue;
+    }
+    oldest = std::min(oldest, version);
     const bool is_refused = condition.status != "True", is_partly = condition.reason == kPartly;
     if ((is_refused && !refused) || (is_partly && !refused && !partly)) {
       out.status = is_refused ? "False" : "True";
@@ -299,7 +311,7 @@ unsigned ObjectReports::rank(const Seen& seen) const {
 }
 
 std::optional<ApiWrite> ObjectReports::summary(Seen& seen, Clock::time_point now, WallClock::time_point wall) const {
-  ApiCondition want = summary_of(seen);
+  ApiCondition want = summary_of(seen, now);
   const Difference differs = difference(seen.summary, want);
   if (differs == Difference::kNone) {
     seen.summary_differs.reset();
@@ -315,7 +327,9 @@ std::optional<ApiWrite> ObjectReports::summary(Seen& seen, Clock::time_point now
 }
 
 ObjectReports::Seen* ObjectReports::answered(const ApiWrite& write) {
-  (write.what == ApiWrite::What::kEvent ? last_event_ : last_status_) = write.location;
+  const bool event = write.what == ApiWrite::What::kEvent;
+  (event ? last_event_ : last_status_) = write.location;
+  event_next_ = event_next_ && !event;
   const auto at = seen_.find(write.location);
   return at == seen_.end() ? nullptr : &at->second;
 }
@@ -358,9 +372,11 @@ void ObjectReports::exists(const ApiWrite& write, Clock::time_point now) {
 }
 
 void ObjectReports::postpone(const ApiWrite& write, Clock::time_point until) {
-  if (Seen* seen = answered(write)) {
+  Seen* seen = answered(write);
+  if (seen != nullptr) {
     seen->not_before = until;
   }
+  event_next_ = write.what != ApiWrite::What::kEvent;
 }
 
 void ObjectReports::refuse(const ApiWrite& write, Clock::time_point until) {
@@ -387,7 +403,8 @@ bool ObjectReports::wants(const std::string& location) const {
     return true;
   }
   const Entry own = entry_of(seen, *report->second, {});
-  return own.difference != Difference::kNone || difference(seen.summary, summary_of(seen)) != Difference::kNone ||
+  return own.difference != Difference::kNone ||
+         difference(seen.summary, summary_of(seen, Clock::time_point::max())) != Difference::kNone ||
          std::any_of(seen.entries.begin(), seen.entries.end(),
                      [&](const auto& each) { return is_superfluous(each.first, own); });
 }

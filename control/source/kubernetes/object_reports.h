@@ -84,6 +84,8 @@ class ObjectReports {
     std::map<std::string, Removal> removals;                          // by gateway
     std::string event;                                                // the last that was written
     Clock::time_point event_again{};
+    std::int64_t version_known = 0;     // the generation of `object` when next() looked last
+    Clock::time_point version_since{};  // when it saw that one first
   };
   enum class Difference : std::uint8_t { kNone, kText, kMore };  // kText: nothing but a message or a number
   struct Entry {
@@ -102,7 +104,7 @@ class ObjectReports {
                                               WallClock::time_point wall) const;
   [[nodiscard]] bool is_superfluous(const std::string& gateway, const Entry& own) const;
   [[nodiscard]] std::optional<ApiWrite> removal(Seen& seen, const Entry& own, Clock::time_point now) const;
-  [[nodiscard]] ApiCondition summary_of(const Seen& seen) const;
+  [[nodiscard]] ApiCondition summary_of(const Seen& seen, Clock::time_point now) const;
   [[nodiscard]] std::optional<ApiWrite> summary(Seen& seen, Clock::time_point now, WallClock::time_point wall) const;
   [[nodiscard]] unsigned rank(const Seen& seen) const;
   [[nodiscard]] bool is_refused(const ApiWrite& write, Clock::time_point now) const;
@@ -117,6 +119,7 @@ class ObjectReports {
   std::map<Right, Clock::time_point> refused_;                          // until then
   std::map<Right, std::set<std::string>> denied_;                       // objects, since the right's last success
   std::string last_status_, last_event_;  // the locations of the objects that had their turns last
+  bool event_next_ = false;               // a status was put off: it is an Event's turn, so that none waits for ever
 };
 
 }  // namespace isthmus

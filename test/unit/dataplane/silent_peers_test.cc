@@ -2,7 +2,9 @@
 // may forward them although no engine answers probes there; new ones are refused.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "test/support/path_rig.h"
@@ -38,6 +40,16 @@ class SilentPeers : public ::testing::Test {
     EXPECT_EQ(there(tcp(at.client, at.west, kSyn | kAck)), gateway.to_string());
     EXPECT_EQ(here(tcp(at.west, at.client, kAck), gateway), client);
     EXPECT_EQ(there(tcp(at.client, at.west, kAck)), gateway.to_string());
+  }
+  void drain_first() {
+    TableDelta drained;
+    drained.changed_clusters = {{ClusterId{2},
+                                 false,
+                                 true,
+                                 {*Prefix::parse("10.2.0.0/16"), *Prefix::parse("fd00:2::/48")},
+                                 {PathRig::kWestOther},
+                                 {PathRig::kWestGateway}}};
+    ASSERT_TRUE(rig.engine().publish(drained).ok());
   }
   void change_first(const PeerEntry& entry) {
     TableDelta delta;
@@ -167,18 +179,21 @@ TEST_F(SilentPeers, NothingGoesToAPeerThatIsNoLongerOneOfThatCluster) {
 // Nobody else knows the connection yet; what it opens itself goes to the other one.
 TEST_F(SilentPeers, ADrainedOneStillGetsTheRepliesOfWhatComesThroughIt) {
   open_from_west();
-  TableDelta drained;
-  drained.changed_clusters = {{ClusterId{2},
-                               false,
-                               true,
-                               {*Prefix::parse("10.2.0.0/16"), *Prefix::parse("fd00:2::/48")},
-                               {PathRig::kWestOther},
-                               {PathRig::kWestGateway}}};
-  ASSERT_TRUE(rig.engine().publish(drained).ok());
+  drain_first();
   EXPECT_EQ(there(tcp(at.client, at.west, kAck)), first);
   EXPECT_EQ(there(tcp({at.client.address, 40001}, at.west, kSyn)), at.west_other.to_string());
   EXPECT_EQ(here(tcp(at.west, at.client, kAck), at.west_other), client);
   EXPECT_EQ(there(tcp(at.client, at.west, kAck)), at.west_other.to_string()) << "it has moved";
+}
+
+TEST_F(SilentPeers, ADrainedOneGetsTheRepliesOfWhatHasBeenIdle) {
+  open_from_west();
+  drain_first();
+  std::this_thread::sleep_for(std::chrono::seconds(4));  // beyond the two seconds in which a returned one counts
+  rig.idle();
+  EXPECT_EQ(there(tcp(at.client, at.west, kAck)), first);
+  rig.set_clusters({PathRig::kWestOther});
+  EXPECT_NE(there(tcp(at.client, at.west, kAck)), first) << "it has ended";
 }
 
 }  // namespace

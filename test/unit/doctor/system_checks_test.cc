@@ -93,6 +93,16 @@ const std::vector<CheckRow> kSystemRows = {
                         {"CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW CAP_BPF CAP_IPC_LOCK\n~CAP_BPF"}};
      },
      "CAP_BPF", "CapabilityBoundingSet"},
+    {"service", Level::kFails,
+     [](Facts& f) {
+       f.service = Keys{{"DynamicUser", "yes"}, {"LimitMEMLOCK", "infinity"}};
+     },
+     "CAP_NET_ADMIN", "AmbientCapabilities"},
+    {"service", Level::kOk,
+     [](Facts& f) {
+       f.service = Keys{{"DynamicUser", "yes"}, {"User", "root"}, {"LimitMEMLOCK", "infinity"}};
+     },
+     "without a watchdog", ""},
     {"service", Level::kFails, [](Facts& f) { f.unit_masked = true; }, "masked", "systemctl unmask"},
     {"service", Level::kFails,
      [](Facts& f) {

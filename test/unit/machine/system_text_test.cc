@@ -129,6 +129,7 @@ TEST(Capabilities, AreWhatTheLinesComeTo) {
   constexpr std::uint64_t kAll = ~std::uint64_t{0}, kAdmin = 1ULL << 12, kRaw = 1ULL << 13, kBpf = 1ULL << 39;
   EXPECT_EQ(read_capabilities("CAP_NET_ADMIN cap_bpf", kAll), kAdmin | kBpf);
   EXPECT_EQ(read_capabilities("CAP_NET_ADMIN\nCAP_BPF", 0), kAdmin | kBpf);
+  EXPECT_EQ(read_capabilities("\"CAP_NET_ADMIN\" 'CAP_BPF'", 0), kAdmin | kBpf);
   EXPECT_EQ(read_capabilities("~CAP_NET_RAW", kAll), kAll & ~kRaw);
   EXPECT_EQ(read_capabilities("CAP_NET_ADMIN CAP_NET_RAW\n~CAP_NET_RAW", kAll), kAdmin);
   EXPECT_EQ(read_capabilities("", kAll), 0U);

@@ -243,6 +243,20 @@ TEST_F(ObjectStatusReports, AnotherObjectOfTheNameIsReportedAnew) {
   EXPECT_TRUE(gateway.reports.objects()->empty());
 }
 
+TEST_F(ObjectStatusReports, WhatAKilledGatewaySaidOfAnOlderVersionDoesNotStandForEver) {
+  const json old{{"type", "Accepted"},      {"status", "False"},
+                 {"reason", "Refused"},     {"message", "the id is taken"},
+                 {"observedGeneration", 2}, {"lastTransitionTime", "2026-01-01T00:00:00Z"}};
+  objects.add("west", {{"gateways", json::array({{{"name", "east-2"}, {"conditions", json::array({old})}}})},
+                       {"conditions", json::array({old})}});
+  ReportingGateway gateway("east-1", objects, {"east-1", "east-2"});  // the Gateway object of east-2 is there still
+  gateway.accept();
+  gateway.run(seconds(60));
+  EXPECT_EQ(objects.accepted("west")["status"], "False") << "it may say something of this version yet";
+  gateway.run(seconds(3600));
+  EXPECT_EQ(objects.accepted("west")["status"], "True");
+}
+
 class PolicyEvents : public testing::Test {
  protected:
   static void see(ObjectReports& reports, int generation) {
@@ -347,6 +361,19 @@ TEST_F(PolicyEvents, StatusesDoNotWaitForEvents) {
   const auto write = reports.next(now, wall);
   ASSERT_TRUE(write);
   EXPECT_EQ(write->what, What::kSummary);
+}
+
+TEST_F(PolicyEvents, StatusesThatCannotBeWrittenHoldUpNone) {
+  ObjectReports reports;
+  see_policies(reports, {{"a", "web"}});
+  std::string order;
+  for (int i = 0; i < 4; ++i) {  // the status is due again each time
+    const auto write = reports.next(now, wall);
+    ASSERT_TRUE(write);
+    order += write->what == What::kEvent ? "event " : "status ";
+    reports.postpone(*write, now);
+  }
+  EXPECT_EQ(order, "status event status event ");
 }
 
 TEST_F(PolicyEvents, EachPolicyHasItsTurnBeforeTheFirstHasItAgain) {
