@@ -63,7 +63,7 @@ TEST_F(PolicyAlias, OwnAddressesThatSomebodyHasInTheFleetAreOnlyTheirs) {
   hub.compile();
   EXPECT_EQ(from("10.2.7.7"), PolicyOutcome::kDenied) << "the block is north's";
   EXPECT_EQ(from("10.244.7.7"), PolicyOutcome::kAllowed);
-  hub.hub.set_text("north.yaml", "", "", "");
+  hub.hub.remove("north.yaml");
   hub.compile();
   EXPECT_EQ(from("10.2.7.7"), PolicyOutcome::kAllowed);
 }
