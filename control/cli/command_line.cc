@@ -203,7 +203,7 @@ void add_policy(CLI::App& app, ParsedOptions& parsed) {
                               "May FROM talk to TO? The verdict, every rule considered, and the one that decides");
   trace->add_option("--from", request.from, "Who opens the connection")->required()->type_name("END");
   trace->add_option("--to", request.to, "Whom it is opened to")->required()->type_name("END");
-  trace->add_option("--port", request.port, "NUMBER/tcp, NUMBER/udp, TYPE/icmp, TYPE/icmpv6")
+  trace->add_option("--port", request.port, "NUMBER/tcp, NUMBER/udp, NUMBER/sctp, TYPE/icmp, TYPE/icmpv6")
       ->required()
       ->type_name("PORT");
   trace->footer(kTraceFooter);

@@ -76,7 +76,7 @@ json l4_json(const Flow& flow) {
       return {{"ICMPv4", std::move(icmp)}};
     case IpProtocol::kIcmpv6:
       return {{"ICMPv6", std::move(icmp)}};
-    case IpProtocol::kHopByHop:
+    default:
       break;
   }
   return {};
@@ -106,7 +106,7 @@ std::string summary(const FlowEvent& e) {
     case IpProtocol::kIcmp:
     case IpProtocol::kIcmpv6:
       return icmp_summary(e);
-    case IpProtocol::kHopByHop:
+    default:
       break;
   }
   return e.received.source.is_unspecified() ? "" : "IP protocol " + std::to_string(static_cast<unsigned>(e.protocol));
