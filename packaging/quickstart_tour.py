@@ -84,8 +84,8 @@ class Tour:
                 if not reachable:
                     self.console.fail(f"{source}-client cannot reach {target.full_name} at {address}: {body.strip()}")
         self.console.table(("from", "to", "ping", "HTTP response: server, client address"), rows)
-        self.console.note("Servers see the client's own address, or, of west and south, whose pods have the same ones, its "
-                          "alias: pod-to-pod traffic is not translated otherwise.")
+        self.console.note("Servers see the client's own address, or, of west and south, whose pods have the same ones, "
+                          "its alias: pod-to-pod traffic is not translated otherwise.")
 
     def global_service(self):
         self.console.step("Global service: one VIP for the backends of all clusters")
