@@ -248,8 +248,13 @@ std::string protocol_name(IpProtocol protocol) {
       return "icmpv6";
     case IpProtocol::kSctp:
       return "sctp";
-    case IpProtocol::kHopByHop:
-    case IpProtocol::kIpv6Fragment:
+    case IpProtocol::kGre:
+      return "gre";
+    case IpProtocol::kEsp:
+      return "esp";
+    case IpProtocol::kAuthentication:
+      return "ah";
+    default:
       break;
   }
   return std::to_string(static_cast<unsigned>(protocol));

@@ -24,6 +24,7 @@ constexpr const char* kFooter =
   isthmus connections -s east-1 --service web    of one service, of the gateway named east-1
   isthmus services -o json | jq .frontends       for programs
   isthmus allocate shop/web --kubeconfig ~/.kube/config --pool 10.200.0.0/24
+  isthmus allocate --alias south --hub DIR --pool 100.64.0.0/10    where pods of two clusters have the same addresses
 
 Exit codes:
   0  done
@@ -50,17 +51,27 @@ rather than routed around the tunnel; settled flows that are handed down go on f
 Exit codes: 0 stopped by a signal, 1 could not start or continue, 2 the configuration cannot be used.)";
 
 constexpr const char* kAllocateFooter =
-    R"(Takes the lowest free address of each pool, one pool per family, and writes it into the hub: a ServiceImport in a
-folder, the annotation isthmus.io/vip of the Service at an API server. Running it again for the same service changes
-nothing and prints the same addresses. A claim never moves. Two that run at once never give one address to two services
-of one hub; API servers do not know of each other's claims: give each cluster pools of its own.
+    R"(VIPs: takes the lowest free address of each pool, one pool per family, and writes it into the hub: a ServiceImport in
+a folder, the annotation isthmus.io/vip of the Service at an API server.
+
+Aliases (--alias): where pods of several clusters have the same addresses, blocks by which the rest of the fleet calls
+those of one of them. For each of its blocks of pods (podCIDRs of its Cluster, or what a profile allows it) that has no
+alias, takes the lowest free block that is as large, and writes the CrossClusterNetworkProfile alias-CLUSTER. A block is
+free if no cluster's pods, aliases, nodes, gateways, VIPs or pools of VIPs have addresses of it, as far as the hub says.
+Every hub of the fleet needs the same claims: where clusters have API servers of their own, apply the profile to all.
+
+Running it again for the same service or cluster changes nothing and prints the same. A claim never moves. Two that run
+at once never give the same to two services or clusters of one hub; API servers do not know of each other's claims: for
+VIPs, give each cluster pools of its own; for aliases, allocate at one of them.
 
 At an API server it needs list on services, and on clusters and gateways of isthmus.io and serviceimports of
 multicluster.x-k8s.io where these are installed; patch on services; without --pool, list on crossclusternetworkprofiles.
+With --alias, list on nodes, and list, create and patch on crossclusternetworkprofiles, instead of patch on services.
 
 Examples:
   isthmus allocate shop/web --hub /var/lib/isthmus/hub --cluster east --pool 10.200.0.0/24 --pool fd00:200::/120
-  isthmus allocate shop/web --kubeconfig ~/.kube/config --cluster east --dry-run)";
+  isthmus allocate shop/web --kubeconfig ~/.kube/config --cluster east --dry-run
+  isthmus allocate --alias south --hub /var/lib/isthmus/hub --pool 100.64.0.0/10 --pool fd64::/32)";
 
 constexpr std::uint64_t kDefaultDrainMs = 5000;
 constexpr const char* kDrainFooter =
@@ -100,6 +111,8 @@ Example:
 
 constexpr const char* kFlowsFooter =
     R"(A filter given several times passes flows that match any of its values; different filters must all match.
+Of an end that the rest of the fleet knows by an alias, both addresses are shown: "alias OWN=ALIAS" at the end of the
+line, in json extensions.value.source and extensions.value.destination, with own and alias.
 
 Examples:
   isthmus flows --follow --verdict dropped           dropped packets as they occur, and why
@@ -203,7 +216,7 @@ void add_policy(CLI::App& app, ParsedOptions& parsed) {
                               "May FROM talk to TO? The verdict, every rule considered, and the one that decides");
   trace->add_option("--from", request.from, "Who opens the connection")->required()->type_name("END");
   trace->add_option("--to", request.to, "Whom it is opened to")->required()->type_name("END");
-  trace->add_option("--port", request.port, "NUMBER/tcp, NUMBER/udp, TYPE/icmp, TYPE/icmpv6")
+  trace->add_option("--port", request.port, "NUMBER/tcp, NUMBER/udp, NUMBER/sctp, TYPE/icmp, TYPE/icmpv6")
       ->required()
       ->type_name("PORT");
   trace->footer(kTraceFooter);
@@ -304,9 +317,14 @@ void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
 }
 
 void add_allocate(CLI::App& app, ParsedOptions& parsed) {
-  CLI::App* sub = app.add_subcommand("allocate", "Give a service its VIPs: write a claim into a hub");
+  CLI::App* sub =
+      app.add_subcommand("allocate", "Give a service its VIPs, or a cluster its aliases: write a claim into a hub");
   AllocateOptions& options = parsed.line.allocate;
-  sub->add_option("SERVICE", options.service, "The service, as NAMESPACE/NAME")->required()->type_name("");
+  CLI::Option_group* what = sub->add_option_group("Claim");
+  CLI::Option* service = what->add_option("SERVICE", options.service, "The service, as NAMESPACE/NAME")->type_name("");
+  CLI::Option* alias = what->add_option("--alias", options.alias, "The cluster, for aliases of its pods' addresses")
+                           ->type_name("CLUSTER");
+  what->require_option(1);
   CLI::Option_group* where = sub->add_option_group("Hub");
   CLI::Option* folder = where->add_option("--hub", options.hub, "The hub folder")->type_name("DIR");
   CLI::Option* server =
@@ -318,15 +336,17 @@ void add_allocate(CLI::App& app, ParsedOptions& parsed) {
   sub->add_option("--context", options.context, "Of the kubeconfig; default: its current one")
       ->type_name("NAME")
       ->needs(server);
-  CLI::Option* cluster =
-      sub->add_option("--cluster", options.cluster, "The cluster that the service is of")->type_name("NAME");
+  sub->add_option("--cluster", options.cluster, "The cluster that the service is of; --hub needs it")
+      ->type_name("NAME")
+      ->needs(service);
   CLI::Option* pool =
       sub->add_option("--pool", options.pools,
-                      "Prefix to take an address from; once per family. Default, with --kubeconfig: the vipPools that "
-                      "profiles there give to the cluster by name")
+                      "Prefix to take addresses from; for VIPs once per family. Default, for VIPs with --kubeconfig: "
+                      "the vipPools that profiles there give to the cluster by name")
           ->type_name("CIDR");
-  folder->needs(cluster)->needs(pool);
-  sub->add_flag("--dry-run", options.dry_run, "Say what would be claimed; claim nothing")->needs(server);
+  folder->needs(pool);
+  alias->needs(pool);
+  sub->add_flag("--dry-run", options.dry_run, "Say what would be claimed; claim nothing");
   sub->footer(kAllocateFooter);
   sub->callback([&parsed] { parsed.line.verb = Verb::kAllocate; });
 }

@@ -14,7 +14,8 @@ namespace isthmus {
 enum class Verb : std::uint8_t { kRun, kQuery, kAllocate, kConfigCheck, kConfigInit, kDoctor, kCleanup, kVersion };
 
 struct AllocateOptions {
-  std::string service;              // namespace/name
+  std::string service;              // namespace/name; empty: of a cluster
+  std::string alias;                // the cluster whose pods get aliases; empty: of a service
   std::string hub;                  // a folder; empty: an API server
   std::string kubeconfig, context;  // of the API server
   std::string cluster;

@@ -114,6 +114,18 @@ std::string policy_text(const json& flow) {
   return text.empty() ? text : text + "]";
 }
 
+// " alias 10.244.1.7=10.101.1.7" for each end that the rest of the fleet knows by an alias.
+std::string aliases_text(const json& flow) {
+  std::string text;
+  const json& own = member(member(flow, "extensions"), "value");
+  for (const char* end : {"source", "destination"}) {
+    if (const json& forms = member(own, end); !forms.empty()) {
+      text += " alias " + text_of(forms, "own") + "=" + text_of(forms, "alias");
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 Status check_flows_answer(std::string_view line) {
@@ -143,7 +155,7 @@ std::string compact_flow(std::string_view line) {
     }
   }
   return printable(time + ": " + from + " " + arrow + " " + to + " " + type_text(flow) + " " + verdict_text(flow) +
-                   policy_text(flow) + " (" + text_of(flow, "Summary") + ")") +
+                   policy_text(flow) + " (" + text_of(flow, "Summary") + ")" + aliases_text(flow)) +
          "\n";
 }
 

@@ -433,14 +433,13 @@ std::vector<ServiceView> Compiler::services_without_ports() const { return state
 void Compiler::visit_services(const std::function<bool(const ServiceView&)>& visit) const {
   state_->services.visit_views(visit);
 }
-
 std::vector<ServiceView> Compiler::services() const { return state_->services.views(); }
 
 EndpointView Compiler::State::view_of(const ObjectKey& owner, const EndpointEntry& entry) const {
   const FleetCluster* cluster = fleet.find(owner.cluster);
   const IpAddress own = cluster == nullptr ? entry.address : to_own(cluster->aliases, entry.address);
-  const bool node = owner.kind == ObjectKind::kNode;
-  EndpointView view{entry.address, own, owner.cluster, entry.cluster, entry.identity, node, owner.ns, owner.name, {}};
+  EndpointView view{entry.address, own, owner.cluster, entry.cluster, entry.identity, false, owner.ns, owner.name, {}};
+  view.node = owner.kind == ObjectKind::kNode;
   if (const auto pod = model.find<PodObject>(owner)) {
     view.on_node = pod->node;
   } else if (const auto address = model.find<AddressObject>(owner)) {
@@ -463,15 +462,11 @@ std::optional<EndpointView> Compiler::find_endpoint(const IpAddress& address) co
   return found;
 }
 
+std::optional<AddressForms> Compiler::forms_of(const IpAddress& at) const { return state_->fleet.forms_of(at); }
 std::string Compiler::cluster_name(ClusterId id) const {
-  for (const auto& [name, cluster] : state_->fleet.clusters) {
-    if (cluster.id == id) {
-      return name;
-    }
-  }
-  return {};
+  const FleetCluster* cluster = state_->fleet.find(id);
+  return cluster == nullptr ? std::string() : cluster->name;
 }
-
 std::size_t Compiler::endpoint_count() const { return state_->endpoints.size(); }
 std::string Compiler::service_name(ServiceId id) const { return state_->services.name_of(id); }
 std::string Compiler::peer_name(PeerId id) const { return state_->peers.name_of(id); }

@@ -128,6 +128,8 @@ class Compiler {
   void visit_endpoints(const std::function<bool(const EndpointView&)>& visit) const;
   // The endpoint at the address, if there is one; one of our own also by its own address.
   [[nodiscard]] std::optional<EndpointView> find_endpoint(const IpAddress& address) const;
+  // Both addresses of what is known by an alias, by one of them; its own by itself only in our cluster.
+  [[nodiscard]] std::optional<AddressForms> forms_of(const IpAddress& at) const;
   [[nodiscard]] std::size_t endpoint_count() const;
   [[nodiscard]] std::string cluster_name(ClusterId id) const;  // empty when unknown
   [[nodiscard]] std::string service_name(ServiceId id) const;  // "namespace/name", empty when unknown

@@ -8,15 +8,17 @@
 namespace isthmus {
 namespace {
 
-// The identity layout for the maxConnectedClusters of our profiles; where they differ, the first by name decides.
+// The identity layout for the maxConnectedClusters of our profiles; where they differ, the first by name decides, of
+// those that link clusters, if there are such.
 ClusterBits cluster_bits(const Model& model, const std::string& cluster) {
-  std::optional<ClusterBits> bits;
+  std::optional<ClusterBits> bits, of_one;
   model.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey&, const ProfileObject& profile, const auto&) {
-    if (!bits && names_cluster(profile, cluster)) {
-      bits = ClusterBits{static_cast<std::uint8_t>(profile.max_connected_clusters > kMaxClusters ? 15 : 16)};
+    auto& decided = links_clusters(profile) ? bits : of_one;
+    if (!decided && names_cluster(profile, cluster)) {
+      decided = ClusterBits{static_cast<std::uint8_t>(profile.max_connected_clusters > kMaxClusters ? 15 : 16)};
     }
   });
-  return bits.value_or(ClusterBits{});
+  return bits.value_or(of_one.value_or(ClusterBits{}));
 }
 
 }  // namespace
@@ -35,6 +37,17 @@ const FleetCluster* Fleet::owner(const IpAddress& address) const {
   const auto after = ranges.upper_bound(Prefix(address, 128));
   return after == ranges.begin() || !std::prev(after)->first.contains(address) ? nullptr
                                                                                : find(std::prev(after)->second);
+}
+
+std::optional<AddressForms> Fleet::forms_of(const IpAddress& address) const {
+  const FleetCluster* local = find(own.cluster);
+  const IpAddress alias = local == nullptr ? address : to_alias(local->aliases, address);
+  if (alias != address) {
+    return AddressForms{address, alias};
+  }
+  const FleetCluster* cluster = owner(address);
+  const IpAddress inside = cluster == nullptr ? address : to_own(cluster->aliases, address);
+  return inside == address ? std::nullopt : std::optional(AddressForms{inside, address});
 }
 
 bool Fleet::is_tunnel_end(const IpAddress& address) const {

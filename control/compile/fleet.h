@@ -52,6 +52,8 @@ struct Fleet {
   [[nodiscard]] const FleetCluster* find(ClusterId id) const;
   // The cluster that has a prefix containing the address; null when none has.
   [[nodiscard]] const FleetCluster* owner(const IpAddress& address) const;
+  // Both addresses of what has an alias, by one of them; by its own only in our cluster.
+  [[nodiscard]] std::optional<AddressForms> forms_of(const IpAddress& address) const;
   // The gateway with this underlay address, for messages: "gateway west-1".
   [[nodiscard]] std::optional<std::string> gateway_at(const IpAddress& address) const;
   [[nodiscard]] bool is_tunnel_end(const IpAddress& address) const;

@@ -232,7 +232,7 @@ void FleetBuilder::add_links() {
   model_.visit<ProfileObject>(
       ObjectKind::kProfile, [&](const ObjectKey& key, const ProfileObject& profile, const ProvenanceView& provenance) {
         const bool ours = names_cluster(profile, options_.cluster);
-        any = any || ours;
+        any = any || (ours && !claims_aliases(profile));
         for (const std::string& name : profile.clusters) {
           const auto cluster = fleet_.clusters.find(name);
           if (cluster != fleet_.clusters.end()) {
@@ -244,7 +244,7 @@ void FleetBuilder::add_links() {
           }
         }
         const unsigned max_id = max_clusters(fleet_.own.cluster_bits);
-        if ((profile.max_connected_clusters > kMaxClusters) != (max_id > kMaxClusters)) {
+        if (links_clusters(profile) && (profile.max_connected_clusters > kMaxClusters) != (max_id > kMaxClusters)) {
           layout_problems_.push_back(
               problem(provenance.text(),
                       "profile " + key.name + " has maxConnectedClusters " +
@@ -275,9 +275,16 @@ void FleetBuilder::set_admission() {
   const ClusterAliases aliases = read_aliases(model_, options_.admission.aliases);
   // What is allowed is meant as the cluster says it, or as it is called outside.
   const auto allow_pods = [&](const std::string& cluster, std::vector<Prefix> prefixes) {
+    std::vector<Prefix> parts;  // of what is allowed, those that have aliases
     for (Prefix& prefix : prefixes) {
+      for (const AliasPrefix& pair : aliases_of(aliases, cluster)) {
+        if (prefix != pair.own && prefix.contains(pair.own)) {
+          parts.push_back(pair.alias);
+        }
+      }
       prefix = to_alias(aliases_of(aliases, cluster), prefix);
     }
+    prefixes.insert(prefixes.end(), parts.begin(), parts.end());
     fleet_.admission.allow_pods(cluster, prefixes);
   };
   for (const AliasPrefix& own : aliases_of(aliases, options_.cluster)) {
@@ -294,7 +301,7 @@ void FleetBuilder::set_admission() {
       fleet_.admission.allow_vips(cluster, profile.vip_pools);
     }
     for (const auto& [cluster, member] : profile.members) {
-      if (member.pod_prefixes && options_.admission.pods.count(cluster) == 0) {
+      if (member.pod_prefixes && !claims_aliases(profile) && options_.admission.pods.count(cluster) == 0) {
         allow_pods(cluster, *member.pod_prefixes);
       }
       fleet_.admission.allow_vips(cluster, member.vip_pools);

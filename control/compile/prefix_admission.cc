@@ -162,7 +162,9 @@ void PrefixClaims::list_overlap(const Name& name, std::vector<Problem>& problems
     problems.push_back(
         {"prefix " + name.first.to_string() + " of cluster " + entry.cluster + " overlaps " + prefix.to_string() +
              " of cluster " + other->cluster + " (" + where(*other) + ") and is left out",
-         where(entry), "give the clusters prefixes that do not overlap, or the profile aliasCIDRs for each of them"});
+         where(entry),
+         "give the clusters prefixes that do not overlap, or each of them an alias: isthmus allocate --alias " +
+             entry.cluster + " --pool 100.64.0.0/10, or aliasCIDRs of a profile"});
     return false;
   });
 }

@@ -93,6 +93,12 @@ struct ServiceView {
 };
 [[nodiscard]] const char* to_text(ServiceAffinity affinity);
 
+// An address within a cluster whose pods are known by aliases outside.
+struct AddressForms {
+  IpAddress own, alias;
+  friend bool operator==(const AddressForms&, const AddressForms&) = default;
+};
+
 struct EndpointView {
   IpAddress address;
   IpAddress own_address;  // as its cluster has it: another one where that has an alias

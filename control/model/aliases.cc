@@ -67,6 +67,17 @@ struct Translation {
   }
 };
 
+bool meet(const Prefix& a, const Prefix& b) { return a.contains(b) || b.contains(a); }
+
+// Unless one of the two has an address of what is there.
+void add_pair(const AliasPrefix& pair, AliasPrefixes& pairs) {
+  const auto meets = [&](const Prefix& prefix) { return meet(prefix, pair.own) || meet(prefix, pair.alias); };
+  if (std::none_of(pairs.begin(), pairs.end(),
+                   [&](const AliasPrefix& each) { return meets(each.own) || meets(each.alias); })) {
+    pairs.push_back(pair);
+  }
+}
+
 ObjectDelta translated(const Translation& translation, ObjectDelta delta) {
   translation.replace_name(delta.key);
   if (delta.value) {
@@ -77,12 +88,15 @@ ObjectDelta translated(const Translation& translation, ObjectDelta delta) {
 
 }  // namespace
 
-ClusterAliases read_aliases(const Model& model, ClusterAliases configured) {
-  ClusterAliases found = std::move(configured);
+ClusterAliases read_aliases(const Model& model, const ClusterAliases& configured) {
+  ClusterAliases found = configured;
   model.visit<ProfileObject>(ObjectKind::kProfile, [&](const ObjectKey&, const ProfileObject& profile, const auto&) {
     for (const auto& [cluster, member] : profile.members) {
-      if (!member.aliases.empty()) {
-        found.try_emplace(cluster, member.aliases);
+      if (configured.count(cluster) != 0) {
+        continue;
+      }
+      for (const AliasPrefix& pair : member.aliases) {
+        add_pair(pair, found[cluster]);
       }
     }
   });

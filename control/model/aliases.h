@@ -12,8 +12,8 @@ namespace isthmus {
 
 using ClusterAliases = std::map<std::string, AliasPrefixes>;  // by cluster; none are not listed
 
-// What is configured, and what the profiles say of other clusters; where several say it of one, the first by name.
-[[nodiscard]] ClusterAliases read_aliases(const Model& model, ClusterAliases configured);
+// What is configured, and what the profiles say of other clusters; of one block, the first of them by name.
+[[nodiscard]] ClusterAliases read_aliases(const Model& model, const ClusterAliases& configured);
 // Of one of them; empty: it has none.
 [[nodiscard]] const AliasPrefixes& aliases_of(const ClusterAliases& aliases, const std::string& cluster);
 

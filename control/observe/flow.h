@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "control/compile/views.h"
 #include "control/model/policy_objects.h"
 #include "dataplane/api/engine.h"
 
@@ -25,6 +27,7 @@ struct FlowParty {
   L4Port port;
   Identity identity;
   std::shared_ptr<const EndpointNames> names;  // never null
+  std::optional<AddressForms> forms{};         // `address` is one of them; none: it has no alias
 };
 
 // The policy that decided a verdict, and what its deciding rule matches on.

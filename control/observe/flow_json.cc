@@ -76,8 +76,7 @@ json l4_json(const Flow& flow) {
       return {{"ICMPv4", std::move(icmp)}};
     case IpProtocol::kIcmpv6:
       return {{"ICMPv6", std::move(icmp)}};
-    case IpProtocol::kHopByHop:
-    case IpProtocol::kIpv6Fragment:
+    default:
       break;
   }
   return {};
@@ -107,8 +106,7 @@ std::string summary(const FlowEvent& e) {
     case IpProtocol::kIcmp:
     case IpProtocol::kIcmpv6:
       return icmp_summary(e);
-    case IpProtocol::kHopByHop:
-    case IpProtocol::kIpv6Fragment:
+    default:
       break;
   }
   return e.received.source.is_unspecified() ? "" : "IP protocol " + std::to_string(static_cast<unsigned>(e.protocol));
@@ -137,6 +135,22 @@ void add_addresses(const Flow& flow, json& object) {
   object["destination"] = party_json(flow.destination);
 }
 
+// What Hubble has no field for.
+json& own_fields(json& object) {
+  if (!object.contains("extensions")) {
+    object["extensions"] = {{"@type", "type.googleapis.com/google.protobuf.Struct"}, {"value", json::object()}};
+  }
+  return object["extensions"]["value"];
+}
+
+void add_aliases(const Flow& flow, json& object) {
+  for (const auto& [end, party] : {std::pair("source", &flow.source), std::pair("destination", &flow.destination)}) {
+    if (party->forms) {
+      own_fields(object)[end] = {{"own", party->forms->own.to_string()}, {"alias", party->forms->alias.to_string()}};
+    }
+  }
+}
+
 void add_drop(const Flow& flow, json& object) {
   object["event_type"] = {{"type", kEventDrop}};
   const unsigned code = flow.drop == nullptr ? 0 : flow.drop->cilium_code;
@@ -146,8 +160,7 @@ void add_drop(const Flow& flow, json& object) {
     object["event_type"]["sub_type"] = code;
   }
   if (flow.drop != nullptr) {
-    object["extensions"] = {{"@type", "type.googleapis.com/google.protobuf.Struct"},
-                            {"value", {{"drop_reason", flow.drop->name}, {"drop_text", flow.drop->text}}}};
+    own_fields(object).update({{"drop_reason", flow.drop->name}, {"drop_text", flow.drop->text}});
   }
 }
 
@@ -223,6 +236,7 @@ json flow_json(const Flow& flow, std::string_view node) {
   json object{
       {"time", time_text(flow.time_ns)}, {"verdict", verdict_name(e.verdict)}, {"Type", "L3_L4"}, {"node_name", node}};
   add_addresses(flow, object);
+  add_aliases(flow, object);
   switch (kind_of(flow)) {
     case FlowKind::kDrop:
       add_drop(flow, object);

@@ -18,8 +18,7 @@ std::string protocol_label(IpProtocol protocol) {
       return "ICMPv4";
     case IpProtocol::kIcmpv6:
       return "ICMPv6";
-    case IpProtocol::kHopByHop:
-    case IpProtocol::kIpv6Fragment:
+    default:
       break;
   }
   return "Unknown L4";

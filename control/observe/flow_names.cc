@@ -52,14 +52,14 @@ std::vector<std::string> FlowNames::labels(const EndpointView& endpoint) const {
 FlowNames::Entry FlowNames::look_up(const IpAddress& address) const {
   const auto view = compiler_.find_endpoint(address);
   if (!view) {
-    return {identity::kUnknown, nullptr};
+    return {identity::kUnknown, nullptr, compiler_.forms_of(address)};
   }
   EndpointNames names;
   names.cluster = view->cluster;
   names.ns = view->ns;
   names.pod = view->node ? "" : view->name;
   names.labels = labels(*view);
-  return {view->identity, std::make_shared<const EndpointNames>(std::move(names))};
+  return {view->identity, std::make_shared<const EndpointNames>(std::move(names)), compiler_.forms_of(address)};
 }
 
 std::shared_ptr<const EndpointNames> FlowNames::unknown_endpoint(Identity id, ClusterId cluster) {
@@ -83,9 +83,9 @@ FlowParty FlowNames::party(const IpAddress& address, L4Port port, Identity repor
   }
   const Entry& entry = found->second;
   if (entry.names != nullptr) {
-    return {address, port, reported == identity::kUnknown ? entry.identity : reported, entry.names};
+    return {address, port, reported == identity::kUnknown ? entry.identity : reported, entry.names, entry.forms};
   }
-  return {address, port, reported, unknown_endpoint(reported, cluster)};
+  return {address, port, reported, unknown_endpoint(reported, cluster), entry.forms};
 }
 
 const std::string& FlowNames::service(ServiceId id) {

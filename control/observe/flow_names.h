@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -38,6 +39,7 @@ class FlowNames {
   struct Entry {
     Identity identity;  // kUnknown: no endpoint has the address
     std::shared_ptr<const EndpointNames> names;
+    std::optional<AddressForms> forms{};
   };
   [[nodiscard]] Entry look_up(const IpAddress& address) const;
   [[nodiscard]] std::shared_ptr<const EndpointNames> unknown_endpoint(Identity id, ClusterId cluster);

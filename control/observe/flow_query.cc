@@ -83,15 +83,19 @@ Result<FlowFilter> of_port(const std::string& value) {
 
 Result<FlowFilter> of_protocol(const std::string& value) {
   static const std::map<std::string, std::vector<IpProtocol>, std::less<>> kProtocols{
-      {"tcp", {IpProtocol::kTcp}},     {"udp", {IpProtocol::kUdp}},
-      {"sctp", {IpProtocol::kSctp}},   {"icmp", {IpProtocol::kIcmp, IpProtocol::kIcmpv6}},
-      {"icmpv4", {IpProtocol::kIcmp}}, {"icmpv6", {IpProtocol::kIcmpv6}},
+      {"tcp", {IpProtocol::kTcp}},           {"udp", {IpProtocol::kUdp}},
+      {"sctp", {IpProtocol::kSctp}},         {"icmp", {IpProtocol::kIcmp, IpProtocol::kIcmpv6}},
+      {"icmpv4", {IpProtocol::kIcmp}},       {"icmpv6", {IpProtocol::kIcmpv6}},
+      {"gre", {IpProtocol::kGre}},           {"esp", {IpProtocol::kEsp}},
+      {"ah", {IpProtocol::kAuthentication}},
   };
   const auto known = kProtocols.find(absl::AsciiStrToLower(value));
-  if (known == kProtocols.end()) {
-    return bad("protocol", value, "one of tcp, udp, sctp, icmp, icmpv4, icmpv6");
+  const auto number = parse_number<std::uint8_t>(value);
+  if (known == kProtocols.end() && !number) {
+    return bad("protocol", value, "one of tcp, udp, sctp, icmp, icmpv4, icmpv6, gre, esp, ah, or a number below 256");
   }
-  return FlowFilter([protocols = known->second](const Flow& flow) {
+  const auto wanted = number ? std::vector{static_cast<IpProtocol>(*number)} : known->second;
+  return FlowFilter([protocols = wanted](const Flow& flow) {
     return std::find(protocols.begin(), protocols.end(), flow.event.protocol) != protocols.end();
   });
 }

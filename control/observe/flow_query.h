@@ -31,7 +31,7 @@ inline constexpr std::array<FlowFilterName, 11> kFlowFilters{{
     {"identity", "NUMBER", "From or to this identity: a number, or a reserved one's name (world, host, ...)"},
     {"ip", "IP|CIDR", "From or to this address, before or after translation"},
     {"port", "PORT", "From or to this L4 port, before or after translation"},
-    {"protocol", "NAME", "tcp, udp, sctp, icmp (both), icmpv4 or icmpv6"},
+    {"protocol", "NAME", "tcp, udp, sctp, icmp (both), icmpv4, icmpv6, gre, esp, ah or a number"},
     {"verdict", "VERDICT", "forwarded, dropped or audit"},
     {"drop-reason", "REASON", "Dropped for this reason: its name, Cilium's name, or Cilium's number"},
 }};

@@ -139,7 +139,8 @@ std::optional<PolicyQuestion> parse_question(const std::string& text) {
   const std::string number = text.substr(0, slash),
                     protocol = slash == std::string::npos ? "tcp" : text.substr(slash + 1);
   const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), question.port);
-  for (const std::uint8_t known : {std::uint8_t{1}, std::uint8_t{6}, std::uint8_t{17}, std::uint8_t{58}}) {
+  for (const std::uint8_t known :
+       {std::uint8_t{1}, std::uint8_t{6}, std::uint8_t{17}, std::uint8_t{58}, std::uint8_t{132}}) {
     if (protocol == protocol_text(known)) {
       question.protocol = known;
     }

@@ -51,6 +51,8 @@ std::string protocol_text(std::uint8_t protocol) {
       return "udp";
     case 58:
       return "icmpv6";
+    case 132:
+      return "sctp";
     default:
       return std::to_string(protocol);
   }

@@ -37,10 +37,25 @@ enum class IpProtocol : std::uint8_t {
   kIcmp = 1,
   kTcp = 6,
   kUdp = 17,
+  kDccp = 33,
+  kRouting = 43,
   kIpv6Fragment = 44,
+  kGre = 47,
+  kEsp = 50,
+  kAuthentication = 51,
   kIcmpv6 = 58,
-  kSctp = 132
+  kDestinationOptions = 60,
+  kSctp = 132,
+  kUdpLite = 136
 };
+
+[[nodiscard]] constexpr bool is_icmp(IpProtocol protocol) noexcept {
+  return protocol == IpProtocol::kIcmp || protocol == IpProtocol::kIcmpv6;
+}
+// Whether its header begins with a source and a destination port by which connections, policy and services tell apart.
+[[nodiscard]] constexpr bool has_ports(IpProtocol protocol) noexcept {
+  return protocol == IpProtocol::kTcp || protocol == IpProtocol::kUdp || protocol == IpProtocol::kSctp;
+}
 
 // Side of the gateway: kFabric is tunnelled from or to another cluster, kLocal is this cluster.
 enum class Side : std::uint8_t { kLocal = 0, kFabric = 1 };

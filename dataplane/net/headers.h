@@ -1,5 +1,6 @@
 // Protocol headers as on the wire. Multi-byte fields are network byte order by type and have alignment 1, so a header
-// can overlay any address in a frame whose length was checked. RFC 791, 8200, 9293, 768, 792, 4443, 7348; IEEE 802.3.
+// can overlay any address in a frame whose length was checked. RFC 791, 8200, 9293, 768, 9260, 792, 4443, 7348; IEEE
+// 802.3.
 #pragma once
 
 #include <cstdint>
@@ -105,6 +106,14 @@ struct Udp {
   Wire16 checksum;
 };
 static_assert(sizeof(Udp) == 8);
+
+struct Sctp {
+  Wire16 source;
+  Wire16 destination;
+  Wire32 verification_tag;
+  Wire32 checksum;
+};
+static_assert(sizeof(Sctp) == 12);
 
 // The first eight bytes of ICMP and ICMPv6 messages; `id` and `sequence` are valid for echo messages only.
 struct Icmp {

@@ -2,7 +2,8 @@
 // takes 16 of its 40 bytes; the rest is zero. Plain value, any thread. Ports are in network byte order, as in the
 // packet.
 //
-// ICMP echo has no ports: see echo.h.
+// ICMP echo has no ports: see echo.h. Of protocols that have none (GRE, ESP, what we do not know) both ports are zero:
+// all packets of one protocol between two addresses are one connection.
 #pragma once
 
 #include <bit>

@@ -1,8 +1,10 @@
 #include <bit>
 #include <cstring>
+#include <limits>
 
 #include "dataplane/net/headers.h"
 #include "dataplane/packet/echo.h"
+#include "dataplane/packet/header_chain.h"
 #include "dataplane/packet/parse.h"
 
 namespace isthmus {
@@ -31,12 +33,22 @@ bool is_error(IpProtocol protocol, std::uint8_t type) noexcept {
 // header of eight bytes at least.
 enum class Extent : std::uint8_t { kWhole, kBeginning, kQuoted };
 
-// Reads the L4 header at `l4`, of which `bytes` are readable.
+// Numbers that are no L4 protocol of IPv4: those of IPv6's own headers, and ICMPv6; and in IPv6, ICMP.
+bool is_foreign(IpProtocol protocol, Family family) noexcept {
+  if (family == Family::kIpv6) {
+    return protocol == IpProtocol::kIcmp;
+  }
+  return protocol == IpProtocol::kIcmpv6 ||
+         (is_extension_header(static_cast<std::uint8_t>(protocol)) && protocol != IpProtocol::kAuthentication);
+}
+
+// Reads the L4 header at `l4`, of which `bytes` are readable. Protocols without ports have no header that we know.
 std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, std::uint32_t bytes, Extent extent,
                                   L4View& view) noexcept {
   const bool truncated = extent == Extent::kQuoted;
-  if (bytes < 8) {
-    return DropReason::kMalformed;
+  constexpr std::uint32_t kLeast = 8;  // of an L4 header with ports, and of a quote
+  if (bytes < kLeast) {
+    return has_ports(protocol) || is_icmp(protocol) || truncated ? std::optional(DropReason::kMalformed) : std::nullopt;
   }
   switch (protocol) {
     case IpProtocol::kTcp: {
@@ -68,8 +80,16 @@ std::optional<DropReason> read_l4(IpProtocol protocol, const std::uint8_t* l4, s
       view = {ports.source, ports.destination};
       return std::nullopt;
     }
+    case IpProtocol::kSctp: {
+      const auto* sctp = net::at<net::Sctp>(l4);
+      if (!truncated && bytes < sizeof(net::Sctp)) {
+        return DropReason::kMalformed;
+      }
+      view = {sctp->source, sctp->destination};
+      return std::nullopt;
+    }
     default:
-      return DropReason::kUnsupportedL4;
+      return std::nullopt;
   }
 }
 
@@ -84,36 +104,37 @@ Fragment fragment_of(bool more, bool offset) noexcept {
   return offset ? Fragment::kLater : more ? Fragment::kFirst : Fragment::kNone;
 }
 
-// Reads an IP header of which `bytes` are readable. False if it is truncated or inconsistent.
-bool read_ip(const std::uint8_t* ip, std::uint32_t bytes, Family family, IpView& view) noexcept {
+// Reads an IP header, and what stands between it and L4, of which `bytes` are readable.
+std::optional<DropReason> read_ip(const std::uint8_t* ip, std::uint32_t bytes, Family family, IpView& view) noexcept {
   if (family == Family::kIpv4) {
     const auto* header = net::at<net::Ipv4>(ip);
     if (bytes < sizeof(net::Ipv4) || header->header_bytes() < sizeof(net::Ipv4) || header->header_bytes() > bytes) {
-      return false;
+      return DropReason::kMalformed;
     }
     view = {IpAddress::ipv4(header->source), IpAddress::ipv4(header->destination),
             static_cast<IpProtocol>(header->protocol), header->header_bytes(),
             fragment_of((header->fragment.host() & net::Ipv4::kMoreFragments) != 0,
                         (header->fragment.host() & net::Ipv4::kFragmentOffset) != 0)};
-    return true;
+    return view.header_bytes == sizeof(net::Ipv4) ? std::nullopt : check_ipv4_options(ip, view.header_bytes);
   }
   const auto* header = net::at<net::Ipv6>(ip);
   if (bytes < sizeof(net::Ipv6)) {
-    return false;
+    return DropReason::kMalformed;
   }
   view = {IpAddress::ipv6(header->source), IpAddress::ipv6(header->destination),
           static_cast<IpProtocol>(header->next_header), sizeof(net::Ipv6)};
-  if (view.protocol == IpProtocol::kIpv6Fragment) {
-    if (bytes < sizeof(net::Ipv6) + sizeof(net::Ipv6Fragment)) {
-      return false;
-    }
-    const auto* part = net::at<net::Ipv6Fragment>(ip + sizeof(net::Ipv6));
-    view.protocol = static_cast<IpProtocol>(part->next_header);
-    view.header_bytes += static_cast<std::uint32_t>(sizeof(net::Ipv6Fragment));
-    view.fragment = fragment_of((part->fragment.host() & net::Ipv6Fragment::kMoreFragments) != 0,
-                                (part->fragment.host() & net::Ipv6Fragment::kOffset) != 0);
+  if (!is_extension_header(header->next_header)) {
+    return std::nullopt;
   }
-  return true;
+  HeaderChain chain;
+  const auto drop = read_chain(ip, bytes, chain);
+  view.protocol = chain.protocol;
+  view.header_bytes = chain.bytes;
+  view.fragment = chain.fragment;
+  // RFC 7112: the first fragment has all headers.
+  return drop == DropReason::kMalformed && chain.fragment == Fragment::kFirst
+             ? std::optional(DropReason::kFragmentInvalid)
+             : drop;
 }
 
 // Path MTU discovery must not be told less than every link carries: 552 bytes as Linux has it
@@ -139,8 +160,14 @@ std::optional<DropReason> key_from_quote(Packet& packet, const IpView& outer, Re
   IpView ip;
   L4View l4;
   const unsigned version = bytes == 0 ? 0u : static_cast<unsigned>(quoted[0] >> 4);
-  if (version != static_cast<unsigned>(packet.family) || !read_ip(quoted, bytes, packet.family, ip)) {
+  if (version != static_cast<unsigned>(packet.family)) {
     return DropReason::kMalformed;
+  }
+  if (const auto drop = read_ip(quoted, bytes, packet.family, ip)) {
+    return drop;
+  }
+  if (is_foreign(ip.protocol, packet.family)) {
+    return DropReason::kUnsupportedL4;
   }
   if (ip.fragment == Fragment::kLater) {  // it names no ports; an error about the first one does
     return DropReason::kUnsupportedIcmp;
@@ -197,24 +224,23 @@ std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet)
 
 std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept {
   IpView ip;
-  if (!read_ip(packet.ip, packet.ip_bytes, packet.family, ip)) {
-    return DropReason::kMalformed;
+  if (const auto drop = read_ip(packet.ip, packet.ip_bytes, packet.family, ip)) {
+    return drop;
   }
   if (packet.family == Family::kIpv6 && (ip.source.is_ipv4() || ip.destination.is_ipv4())) {
     return DropReason::kMartian;  // ::ffff:0:0/96 must not appear on the wire (RFC 4038 section 4.2)
   }
   packet.l4 = packet.ip + ip.header_bytes;
   const std::uint32_t l4_bytes = packet.ip_bytes - ip.header_bytes;
-  const bool icmp = ip.protocol == (packet.family == Family::kIpv4 ? IpProtocol::kIcmp : IpProtocol::kIcmpv6);
-  if (!icmp && (ip.protocol == IpProtocol::kIcmp || ip.protocol == IpProtocol::kIcmpv6)) {
+  if (is_foreign(ip.protocol, packet.family)) {
     return DropReason::kUnsupportedL4;
   }
   packet.fragment = ip.fragment;
-  if (ip.fragment == Fragment::kLater) {
+  if (ip.fragment == Fragment::kLater) {  // its protocol is that of the first one
     packet.key = {ip.source, ip.destination, Be16{}, Be16{}, ip.protocol, realm};
     return std::nullopt;
   }
-  if (icmp && l4_bytes >= sizeof(net::Icmp) && is_error(ip.protocol, *packet.l4)) {
+  if (is_icmp(ip.protocol) && l4_bytes >= sizeof(net::Icmp) && is_error(ip.protocol, *packet.l4)) {
     if (ip.fragment != Fragment::kNone) {  // none is long enough to be fragmented, RFC 1812 section 4.3.2.3, RFC 4443
       return DropReason::kIpFragment;
     }
@@ -245,11 +271,12 @@ std::optional<FragmentPart> fragment_part(const Packet& packet) noexcept {
     part.more = (word & net::Ipv4::kMoreFragments) != 0;
     header = ip->header_bytes();
   } else {
-    header = ip_header_bytes(packet.ip, Family::kIpv6);
-    if (header == sizeof(net::Ipv6) || packet.ip_bytes < header) {
+    HeaderChain chain;
+    if (read_chain(packet.ip, packet.ip_bytes, chain) || chain.fragment_at == 0) {
       return std::nullopt;
     }
-    const auto* fragment = net::at<net::Ipv6Fragment>(packet.ip + header - sizeof(net::Ipv6Fragment));
+    header = chain.fragment_at + static_cast<std::uint32_t>(sizeof(net::Ipv6Fragment));
+    const auto* fragment = net::at<net::Ipv6Fragment>(packet.ip + chain.fragment_at);
     part.id = fragment->id.host();
     part.protocol = IpProtocol::kIpv6Fragment;
     part.offset = fragment->fragment.host() & net::Ipv6Fragment::kOffset;
@@ -267,8 +294,12 @@ std::uint32_t ip_header_bytes(const std::uint8_t* ip, Family family) noexcept {
   if (family == Family::kIpv4) {
     return net::at<net::Ipv4>(ip)->header_bytes();
   }
-  const bool fragment = net::at<net::Ipv6>(ip)->next_header == static_cast<std::uint8_t>(IpProtocol::kIpv6Fragment);
-  return static_cast<std::uint32_t>(sizeof(net::Ipv6) + (fragment ? sizeof(net::Ipv6Fragment) : 0));
+  if (!is_extension_header(net::at<net::Ipv6>(ip)->next_header)) {
+    return sizeof(net::Ipv6);
+  }
+  HeaderChain chain;
+  constexpr auto kAll = std::numeric_limits<std::uint32_t>::max();  // it ended within its packet
+  return read_chain(ip, kAll, chain) ? sizeof(net::Ipv6) : chain.bytes;
 }
 
 IpAddress sender_of(const Packet& packet) noexcept {

@@ -16,8 +16,8 @@ namespace isthmus {
 // Ethernet padding behind the packet is left out of ip_bytes.
 [[nodiscard]] std::optional<DropReason> parse_ethernet(Packet& packet, std::uint8_t* ethernet) noexcept;
 
-// Reads the L4 header behind packet.ip: sets l4, tcp_flags, icmp_error, fragment and key. The key of a later fragment
-// has no ports.
+// Reads the L4 header behind packet.ip and its options or extension headers: sets l4, tcp_flags, icmp_error, fragment
+// and key. The key of a later fragment has no ports, nor has one of a protocol without ports.
 [[nodiscard]] std::optional<DropReason> parse_flow(Packet& packet, Realm realm) noexcept;
 
 // Where in its datagram a fragment lies. Bytes of what is fragmented, headers that are in every fragment left out.
@@ -32,7 +32,7 @@ struct FragmentPart {
 // although it has a fragment header counts as whole (RFC 6946).
 [[nodiscard]] std::optional<FragmentPart> fragment_part(const Packet& packet) noexcept;
 
-// Bytes of the IP header at `ip`, which has been read before: with IPv4's options, and IPv6's fragment header.
+// Bytes of the IP header at `ip`, which has been read before: with IPv4's options and IPv6's extension headers.
 [[nodiscard]] std::uint32_t ip_header_bytes(const std::uint8_t* ip, Family family) noexcept;
 
 // The source in the packet's own IP header: of an ICMP error, who reports it (the key is the connection's). Needs `ip`

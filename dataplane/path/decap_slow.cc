@@ -2,6 +2,7 @@
 // malformed.
 #include "dataplane/net/checksum.h"
 #include "dataplane/originate/output.h"
+#include "dataplane/packet/header_chain.h"
 #include "dataplane/path/decap.h"
 #include "dataplane/path/fragments.h"
 
@@ -98,6 +99,11 @@ std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noex
   const std::uint8_t* const outer_ip = packet.ip;
   const OuterIp outer = read_outer_ip(packet);
   std::uint8_t* inner = nullptr;
+  if (outer.bytes > sizeof(net::Ipv4) && underlay == Family::kIpv4) {
+    if (const auto drop = check_ipv4_options(outer_ip, outer.bytes)) {
+      return drop;
+    }
+  }
   if (const auto drop = read_tunnel(context, packet, outer, inner)) {
     return drop;
   }

@@ -1,8 +1,12 @@
 // The parts of rewrite that few packets need: IPv6, ICMP, ICMP errors, oversize packets.
 #include "dataplane/path/forward.h"
 
+#include <limits>
+
+#include "dataplane/net/sctp_checksum.h"
 #include "dataplane/originate/output.h"
 #include "dataplane/packet/echo.h"
+#include "dataplane/packet/header_chain.h"
 #include "dataplane/packet/parse.h"
 
 namespace isthmus {
@@ -18,13 +22,13 @@ void write_address(std::uint8_t* ip, Family family, bool source, const IpAddress
   }
 }
 
-// Writes the two ports of a TCP or UDP header, or the identifier of an ICMP echo.
+// Writes the two ports of a header that has them, or the identifier of an ICMP echo.
 void write_ports(std::uint8_t* l4, IpProtocol protocol, Be16 source, Be16 destination) noexcept {
-  if (protocol == IpProtocol::kTcp || protocol == IpProtocol::kUdp) {
+  if (has_ports(protocol)) {
     auto* udp = net::at<net::Udp>(l4);
     udp->source = source;
     udp->destination = destination;
-  } else {
+  } else if (is_icmp(protocol)) {
     net::at<net::Icmp>(l4)->id = echo_identifier(source, destination);
   }
 }
@@ -64,6 +68,64 @@ bool decrement_ttl(Packet& packet) noexcept {
   return true;
 }
 
+// Of a protocol whose checksum covers the pseudo header, and that is none of the three with a checksum of its own kind.
+void fix_pseudo_checksum(std::uint8_t* l4, std::uint16_t delta) noexcept {
+  static_assert(offsetof(net::Udp, checksum) == 6, "as in UDP-Lite (RFC 3828) and DCCP (RFC 4340)");
+  auto* like = net::at<net::Udp>(l4);
+  const Be16 fixed = net::apply_difference(like->checksum, delta);
+  like->checksum = fixed == Be16{} ? Be16::raw(0xffff) : fixed;  // as a sum, both are zero
+}
+
+void translate_sctp(Packet& packet, const DirectionBlock& block) noexcept {
+  std::uint32_t before = 0, after = 0, checksum = 0;
+  std::memcpy(&before, packet.l4, sizeof before);
+  write_ports(packet.l4, IpProtocol::kSctp, block.source_port, block.destination_port);
+  std::memcpy(&after, packet.l4, sizeof after);
+  std::uint8_t* const at = packet.l4 + offsetof(net::Sctp, checksum);
+  std::memcpy(&checksum, at, sizeof checksum);
+  checksum ^= net::sctp_checksum_difference(before ^ after,
+                                            packet.ip_bytes - static_cast<std::uint32_t>(packet.l4 - packet.ip));
+  std::memcpy(at, &checksum, sizeof checksum);
+}
+
+// What of L4 changes with the translation. Protocols that we do not know are left as they are.
+void translate_l4(Packet& packet, const DirectionBlock& block) noexcept {
+  const std::uint32_t l4_bytes = packet.ip_bytes - static_cast<std::uint32_t>(packet.l4 - packet.ip);
+  switch (packet.key.protocol) {
+    case IpProtocol::kTcp:
+    case IpProtocol::kUdp:
+    case IpProtocol::kIcmp:
+    case IpProtocol::kIcmpv6:
+      write_ports(packet.l4, packet.key.protocol, block.source_port, block.destination_port);
+      return fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
+    case IpProtocol::kSctp:
+      return translate_sctp(packet, block);
+    case IpProtocol::kDccp:
+    case IpProtocol::kUdpLite:
+      if (l4_bytes >= sizeof(net::Udp)) {
+        fix_pseudo_checksum(packet.l4, block.l4_checksum_delta);
+      }
+      return;
+    default:
+      return;
+  }
+}
+
+// What no longer would be what its sender has sent: AH covers the addresses. The checksum of SCTP, which depends on the
+// whole packet's length, cannot be changed by its first fragment alone.
+bool is_translatable(const Packet& packet, const DirectionBlock& block) noexcept {
+  if (packet.key.protocol == IpProtocol::kAuthentication) {
+    return false;
+  }
+  if (packet.key.protocol == IpProtocol::kSctp && packet.fragment != Fragment::kNone &&
+      (block.source_port != packet.key.source_port || block.destination_port != packet.key.destination_port)) {
+    return false;
+  }
+  HeaderChain chain;
+  return packet.family == Family::kIpv4 || !is_extension_header(net::at<net::Ipv6>(packet.ip)->next_header) ||
+         (!read_chain(packet.ip, packet.ip_bytes, chain) && !chain.authenticated);
+}
+
 void translate_packet(Packet& packet, const DirectionBlock& block) noexcept {
   if (packet.family == Family::kIpv4) {
     auto* ip = net::at<net::Ipv4>(packet.ip);
@@ -74,20 +136,23 @@ void translate_packet(Packet& packet, const DirectionBlock& block) noexcept {
     write_address(packet.ip, Family::kIpv6, false, block.ipv6_destination);
   }
   if (packet.fragment != Fragment::kLater) {  // a checksum in the first one covers the whole datagram
-    write_ports(packet.l4, packet.key.protocol, block.source_port, block.destination_port);
-    fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
+    translate_l4(packet, block);
   }
 }
 
-// Bytes of a header up to the end of its checksum.
+// Bytes of a header up to the end of its checksum; of what has none that we change, more than any quote has. That of
+// SCTP is over what is not quoted, and nobody checks it.
 std::size_t l4_checksum_end(IpProtocol protocol) noexcept {
   switch (protocol) {
     case IpProtocol::kTcp:
       return offsetof(net::Tcp, checksum) + 2;
     case IpProtocol::kUdp:
       return offsetof(net::Udp, checksum) + 2;
-    default:
+    case IpProtocol::kIcmp:
+    case IpProtocol::kIcmpv6:
       return offsetof(net::Icmp, checksum) + 2;
+    default:
+      return std::numeric_limits<std::uint32_t>::max();
   }
 }
 
@@ -105,7 +170,7 @@ bool translate_error(const AliasTable& aliases, Packet& packet, const DirectionB
   write_address(quoted, packet.family, false, block.source(packet.family));
   write_ports(quoted + header, packet.key.protocol, block.destination_port, block.source_port);
   if (const std::size_t end = l4_checksum_end(packet.key.protocol);
-      quoted + header + end <= packet.ip + packet.ip_bytes) {
+      end <= static_cast<std::size_t>(packet.ip + packet.ip_bytes - (quoted + header))) {
     fix_l4_checksum(quoted + header, packet.key.protocol, block.l4_checksum_delta);  // the same words change
   }
   const IpAddress outer_source = sender_of(packet);
@@ -161,6 +226,10 @@ bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) 
     return true;
   }
   if (!packet.icmp_error) {
+    if (!is_translatable(packet, block)) {
+      packet.drop(DropReason::kUntranslatable);
+      return false;
+    }
     translate_packet(packet, block);
   } else if (!translate_error(context.snapshot->aliases, packet, block)) {
     packet.drop(DropReason::kIcmpInvalid);

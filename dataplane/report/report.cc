@@ -1,5 +1,7 @@
 #include "dataplane/report/report.h"
 
+#include "dataplane/packet/header_chain.h"
+
 #include <algorithm>
 
 #include "dataplane/encap/encap.h"
@@ -8,8 +10,6 @@
 
 namespace isthmus {
 namespace {
-
-bool is_icmp(IpProtocol protocol) noexcept { return protocol == IpProtocol::kIcmp || protocol == IpProtocol::kIcmpv6; }
 
 TrafficDirection direction_of(Side from, bool reply) noexcept {
   return (from == Side::kLocal) != reply ? TrafficDirection::kEgress : TrafficDirection::kIngress;
@@ -42,6 +42,8 @@ bool dropped_unparsed(DropReason reason) noexcept {
     case DropReason::kFragmentLimit:
     case DropReason::kFragmentTooLong:
     case DropReason::kUnsupportedL4:
+    case DropReason::kSourceRoute:
+    case DropReason::kExtensionHeaders:
     case DropReason::kUnsupportedIcmp:
       return true;
     default:
@@ -71,9 +73,12 @@ const std::uint8_t* read_packet(ReadableBytes bytes, FlowEvent& event) noexcept 
     const auto* ip = net::at<net::Ipv6>(bytes.at);
     event.received.source = IpAddress::ipv6(ip->source);
     event.received.destination = IpAddress::ipv6(ip->destination);
-    event.protocol = static_cast<IpProtocol>(ip->next_header);
+    HeaderChain chain;  // as far as it can be read
+    static_cast<void>(read_chain(bytes.at, static_cast<std::uint32_t>(bytes.end - bytes.at), chain));
+    event.protocol = chain.protocol;
     event.bytes = static_cast<std::uint32_t>(sizeof(net::Ipv6)) + ip->payload_length.host();
-    header = sizeof(net::Ipv6);
+    header = chain.bytes;
+    fragment = chain.fragment == Fragment::kLater;
   }
   constexpr std::size_t kPorts = 4;
   if (header == 0 || fragment || !bytes.has(header + kPorts)) {
@@ -83,8 +88,7 @@ const std::uint8_t* read_packet(ReadableBytes bytes, FlowEvent& event) noexcept 
   if (is_icmp(event.protocol)) {
     event.icmp_type = l4[0];
     event.icmp_code = l4[1];
-  } else if (event.protocol == IpProtocol::kTcp || event.protocol == IpProtocol::kUdp ||
-             event.protocol == IpProtocol::kSctp) {
+  } else if (has_ports(event.protocol)) {
     const auto* ports = net::at<net::Udp>(l4);
     event.received.source_port = L4Port{ports->source.host()};
     event.received.destination_port = L4Port{ports->destination.host()};

@@ -13,8 +13,6 @@ namespace {
 
 constexpr std::uint16_t kOneHop = 0x0100;  // the TTL is the upper byte of its 16-bit word
 
-bool is_icmp(IpProtocol protocol) noexcept { return protocol == IpProtocol::kIcmp || protocol == IpProtocol::kIcmpv6; }
-
 std::uint64_t port_difference(Be16 from, Be16 to) noexcept {
   return std::uint64_t{to.wire()} + static_cast<std::uint16_t>(~from.wire());
 }

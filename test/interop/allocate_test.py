@@ -25,7 +25,14 @@ def service(name, annotations):
             "spec": {"ports": [{"port": 80}]}}
 
 
-class Allocate(unittest.TestCase):
+class AllocateCase(unittest.TestCase):
+    """A server with our kinds, and a user of it with `rights`."""
+
+    rights = [{"apiGroups": [""], "resources": ["services"], "verbs": ["list", "patch"]},
+              {"apiGroups": ["isthmus.io"], "verbs": ["list"],
+               "resources": ["clusters", "gateways", "crossclusternetworkprofiles"]},
+              {"apiGroups": ["multicluster.x-k8s.io"], "resources": ["serviceimports"], "verbs": ["list"]}]
+
     @classmethod
     def setUpClass(cls):
         programs = tempfile.TemporaryDirectory(prefix="ist-interop-")
@@ -43,10 +50,7 @@ class Allocate(unittest.TestCase):
         self.kubeconfig = os.path.join(self.hub.folder, "allocator")
         with open(self.kubeconfig, "w", encoding="utf-8") as file:
             json.dump(access, file)
-        self.grant([{"apiGroups": [""], "resources": ["services"], "verbs": ["list", "patch"]},
-                    {"apiGroups": ["isthmus.io"], "verbs": ["list"],
-                     "resources": ["clusters", "gateways", "crossclusternetworkprofiles"]},
-                    {"apiGroups": ["multicluster.x-k8s.io"], "resources": ["serviceimports"], "verbs": ["list"]}])
+        self.grant(self.rights)
         self.bind()
 
     def rbac(self, kind, **more):
@@ -62,6 +66,18 @@ class Allocate(unittest.TestCase):
             "ClusterRoleBinding", subjects=[{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER}],
             roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "allocate"}))
 
+    def started(self, *words):
+        return subprocess.Popen([PROGRAM, "allocate", *words, "--kubeconfig", self.kubeconfig],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def answer(process):
+        """(exit code, standard output, standard error)"""
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+
+class Allocate(AllocateCase):
     def create(self, *names, **annotations):
         for name in names:
             self.hub.request("POST", SERVICES, service(name, {
@@ -93,14 +109,10 @@ class Allocate(unittest.TestCase):
         return False
 
     def start(self, name, *words):
-        return subprocess.Popen([PROGRAM, "allocate", f"default/{name}", "--kubeconfig", self.kubeconfig, *words],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return self.started(f"default/{name}", *words)
 
     def allocate(self, name, *words):
-        """(exit code, standard output, standard error)"""
-        process = self.start(name, *words)
-        out, err = process.communicate(timeout=60)
-        return process.returncode, out, err
+        return self.answer(self.start(name, *words))
 
     def test_a_claim_is_made_once_and_says_the_same_again(self):
         self.create("web", "cart")

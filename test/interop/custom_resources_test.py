@@ -42,6 +42,13 @@ VALID = (
     (PROFILE, member(podCIDRs=[], vipPools=["10.201.0.0/24"], endpoints=0, services=1, megabytes=2,
                      gateways=100000000)),
     (PROFILE, {"clusters": [f"c{number}" for number in range(511)]}),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16", "fd00:244::/48"], aliasCIDRs=["fd64::/48", "100.64.0.0/16"])),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16", "fd00:244::/48"], aliasCIDRs=["100.64.0.0/16"])),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16", "10.245.0.0/24"], aliasCIDRs=["100.64.0.0/16", "10.245.0.0/24"])),
+    (PROFILE, member(aliasCIDRs=[])),
+    (PROFILE, {"clusters": [f"c{number}" for number in range(511)], "members": [
+        {"cluster": f"c{number}", "podCIDRs": ["10.244.0.0/16"], "aliasCIDRs": [f"10.{number % 244}.0.0/16"]}
+        for number in range(511)]}),
 )
 INVALID = (
     (CLUSTER, without(A_CLUSTER, "id")),
@@ -98,6 +105,13 @@ INVALID = (
     (PROFILE, member(endpoints=-1)),
     (PROFILE, member(services=100000001)),
     (PROFILE, member(pods=1)),
+    (PROFILE, member(aliasCIDRs=["100.64.0.0/16"])),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16"], aliasCIDRs=["100.64.0.0/17"])),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16"], aliasCIDRs=["fd64::/16"])),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16"], aliasCIDRs=["100.64.0.0/16", "100.65.0.0/16"])),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16", "10.245.0.0/16"], aliasCIDRs=["100.64.0.0/16"])),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16", "10.245.0.0/24"], aliasCIDRs=["100.64.0.0/24", "100.65.0.0/16"])),
+    (PROFILE, member(podCIDRs=["10.244.0.0/16"], aliasCIDRs=["100.64.0.1/16"])),
     (PROFILE, {"clusters": ["east"], "members": [{}]}),
     (PROFILE, {"clusters": ["east"], "members": [{"cluster": "east"}, {"cluster": "east"}]}),
 )

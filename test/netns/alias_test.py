@@ -99,6 +99,11 @@ class Direct(Overlapping):
         back = [flow for flow in flows if flow.get("IP", {}).get("source") == server.ipv4]
         self.assertEqual({(flow["source"]["pod_name"], flow["IP"]["source_xlated"]) for flow in back},
                          {("web-0", server.alias_ipv4)}, back)
+        for flow, end in [(flow, "destination") for flow in there] + [(flow, "source") for flow in back]:
+            self.assertEqual(flow["extensions"]["value"][end], {"own": server.ipv4, "alias": server.alias_ipv4}, flow)
+        self.assertEqual({flow["extensions"]["value"]["source"]["own"] for flow in there}, {client.ipv4}, there)
+        self.assertIn(f"alias {server.ipv4}={server.alias_ipv4}",
+                      run([PROGRAM, "flows", "--socket", gateway.socket]).stdout)
 
     def test_an_alias_that_changes_is_followed(self):
         self.addCleanup(self.publish, plan.OVERLAPPING)
@@ -114,6 +119,30 @@ class Direct(Overlapping):
         plan.CLUSTERS = clusters
         self.fleet.hub.write_fleet()
         plan.CLUSTERS = plan.OVERLAPPING
+
+    def test_the_remedy_of_an_overlap_is_a_command(self):
+        """Blocks from pools: those that the nodes have routes to."""
+        self.addCleanup(self.publish, plan.OVERLAPPING)
+        self.publish(tuple(plan.replace(each, alias=0) for each in plan.OVERLAPPING))
+
+        def said(name, words):
+            return [row for row in self.fleet.gateways[name].status()["problems"]
+                    if words in row["what"] + row["fix"]]
+        wait_until(lambda: said("east-1", "isthmus allocate --alias south --pool"), 20, what="the remedy is named")
+        self.assertFalse(ping(self.client("west"), "10.104.1.10"))
+        for name, net in (("south", 104), ("west", 102)):
+            blocks = [f"10.{net}.0.0/16", f"fd00:{net}::/48"]
+            words = [PROGRAM, "allocate", "--alias", name, "--hub", self.fleet.hub.folder,
+                     *(word for block in blocks for word in ("--pool", block))]
+            self.assertEqual(run([*words, "--dry-run"]).stdout.split(), blocks)
+            self.assertEqual(run(words).stdout.split(), blocks)
+            self.addCleanup(self.fleet.hub.remove, f"fleet/alias-{name}.yaml")
+            self.assertEqual(run(words).stdout.split(), blocks)
+        for source, target in EQUAL:
+            for address in pod(target).seen_from(source.split("-", maxsplit=1)[0]):
+                wait_until(lambda at=source.split("-", maxsplit=1)[0], to=address: ping(self.client(at), to), 20,
+                           what=f"{source} reaches {address}")
+        wait_until(lambda: not said("east-1", "overlaps"), 20, what="nothing overlaps")
 
     def test_overlap_without_an_alias_is_named_with_its_remedy(self):
         self.addCleanup(self.publish, plan.OVERLAPPING)

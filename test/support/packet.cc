@@ -43,6 +43,19 @@ void store16(FrameBytes& out, std::size_t at, unsigned v) {
   out[at + 1] = static_cast<std::uint8_t>(v);
 }
 
+// CRC32c, bit by bit; as SCTP has it on the wire.
+std::uint32_t crc32c(std::span<const std::uint8_t> bytes) {
+  std::uint32_t crc = 0xffffffff;
+  for (const std::uint8_t byte : bytes) {
+    crc ^= byte;
+    for (int bit = 0; bit < 8; ++bit) {
+      crc = crc >> 1 ^ ((crc & 1) != 0 ? 0x82f63b78u : 0u);
+    }
+  }
+  const std::uint32_t reflected = ~crc;
+  return reflected << 24 | (reflected << 8 & 0xff0000u) | (reflected >> 8 & 0xff00u) | reflected >> 24;
+}
+
 FrameBytes l4_bytes(const PacketSpec& p) {
   FrameBytes l4;
   const bool icmp = p.protocol == IpProtocol::kIcmp || p.protocol == IpProtocol::kIcmpv6;
@@ -60,6 +73,8 @@ FrameBytes l4_bytes(const PacketSpec& p) {
     l4.push_back(p.icmp_type), l4.push_back(p.icmp_code), put16(l4, 0);
     put16(l4, p.quoted ? 0 : p.source_port), put16(l4, p.quoted ? p.mtu : std::uint16_t{1});
     checksum_at = 2;
+  } else if (p.protocol == IpProtocol::kSctp) {
+    put16(l4, p.source_port), put16(l4, p.destination_port), put32(l4, 0x5eed), put32(l4, 0);
   } else {
     put32(l4, 0), put32(l4, 0);
   }
@@ -75,6 +90,10 @@ FrameBytes l4_bytes(const PacketSpec& p) {
                                     : pseudo(p.source, p.destination, static_cast<unsigned>(p.protocol), l4.size());
     const auto sum = static_cast<std::uint16_t>(~sum16(l4, (start & 0xffff) + (start >> 16)));
     store16(l4, checksum_at, sum == 0 && p.protocol == IpProtocol::kUdp ? 0xffff : sum);
+  }
+  if (p.protocol == IpProtocol::kSctp) {
+    const std::uint32_t sum = crc32c(l4);
+    store16(l4, 8, sum >> 16), store16(l4, 10, sum & 0xffff);
   }
   return l4;
 }
@@ -175,8 +194,19 @@ void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
     case IpProtocol::kIcmpv6:
       dissect_icmp(l4, d);
       return;
+    case IpProtocol::kSctp: {
+      header = std::min<std::size_t>(l4.size(), 12);
+      d.source_port = static_cast<std::uint16_t>(get16(l4, 0));
+      d.destination_port = static_cast<std::uint16_t>(get16(l4, 2));
+      FrameBytes without(l4.begin(), l4.end());
+      std::fill_n(without.begin() + 8, header - 8, std::uint8_t{0});
+      if (header < 12 || crc32c(without) != get32(l4, 8)) {
+        d.errors.push_back("SCTP checksum");
+      }
+      break;
+    }
     default:
-      return;
+      break;
   }
   d.payload = l4.size() - header;
   d.payload_is_pattern = true;
@@ -185,23 +215,42 @@ void dissect_l4(std::span<const std::uint8_t> l4, Dissected& d) {
   }
 }
 
+// Reads IPv6's extension headers in front of L4, which begin at `rest`.
+std::span<const std::uint8_t> dissect_extensions(std::span<const std::uint8_t> rest, Dissected& d) {
+  unsigned next = static_cast<unsigned>(d.protocol);
+  while ((next == 0 || next == 43 || next == 44 || next == 51 || next == 60) && !d.fragment && rest.size() >= 8) {
+    const std::size_t bytes = next == 44 ? 8 : next == 51 ? (rest[1] + 2u) * 4 : (rest[1] + 1u) * 8;
+    if (bytes > rest.size()) {
+      d.errors.push_back("IPv6 extension header");
+      return {};
+    }
+    d.fragment = next == 44 && (get16(rest, 2) & 0xfff9) != 0;
+    next = rest[0];
+    put(d.between, rest.first(bytes));
+    rest = rest.subspan(bytes);
+  }
+  d.protocol = static_cast<IpProtocol>(next);
+  return rest;
+}
+
 // Reads the IP header at the start. Returns the L4 part, or nothing on error.
 std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsigned type, Dissected& d) {
-  if (type == 0x0800 && ip.size() >= 20 && ip[0] == 0x45) {
-    const unsigned total = get16(ip, 2);
-    if (total > ip.size() || sum16(ip.first(20)) != 0xffff) {
+  if (type == 0x0800 && ip.size() >= 20 && ip[0] >> 4 == 4 && (ip[0] & 15) >= 5 && (ip[0] & 15) * 4u <= ip.size()) {
+    const unsigned total = get16(ip, 2), header = (ip[0] & 15) * 4u;
+    if (total > ip.size() || total < header || sum16(ip.first(header)) != 0xffff) {
       d.errors.push_back(total > ip.size() ? "IP length" : "IP checksum");
       return {};
     }
     d.ttl = ip[8];
     d.ecn = ip[1] & 3;
-    d.outer_tos = ip[1];
+    d.outer_tos = d.traffic_class = ip[1];
     d.outer_df = (ip[6] & 0x40) != 0;
     d.protocol = static_cast<IpProtocol>(ip[9]);
     d.fragment = (get16(ip, 6) & 0x3fff) != 0;
     d.source = IpAddress::ipv4(Be32::of(get32(ip, 12)));
     d.destination = IpAddress::ipv4(Be32::of(get32(ip, 16)));
-    return ip.subspan(20, total - 20);
+    d.between.assign(ip.begin() + 20, ip.begin() + header);
+    return ip.subspan(header, total - header);
   }
   if (type == 0x86dd && ip.size() >= 40 && ip[0] >> 4 == 6) {
     const unsigned payload = get16(ip, 4);
@@ -211,13 +260,14 @@ std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsig
     }
     d.ttl = ip[7];
     d.ecn = (ip[1] >> 4) & 3;
-    d.outer_tos = static_cast<std::uint8_t>(ip[0] << 4 | ip[1] >> 4);
+    d.outer_tos = d.traffic_class = static_cast<std::uint8_t>(ip[0] << 4 | ip[1] >> 4);
     d.outer_df = false;
     d.protocol = static_cast<IpProtocol>(ip[6]);
-    d.fragment = ip[6] == 44 && payload >= 8 && (get16(ip, 42) & 0xfff9) != 0;
+    d.fragment = false;
+    d.between.clear();
     d.source = IpAddress::ipv6(ip.data() + 8);
     d.destination = IpAddress::ipv6(ip.data() + 24);
-    return ip.subspan(40, payload);
+    return dissect_extensions(ip.subspan(40, payload), d);
   }
   d.errors.push_back("IP header");
   return {};
@@ -258,21 +308,34 @@ FrameBytes PacketSpec::ip_bytes() const {
   const FrameBytes l4 = l4_bytes(*this);
   FrameBytes out;
   if (source.is_ipv4()) {
-    out.push_back(0x45), out.push_back(ecn);
-    put16(out, static_cast<unsigned>(20 + l4.size())), put16(out, 0x1234);
+    const std::size_t header = 20 + ip_options.size();
+    out.push_back(static_cast<std::uint8_t>(0x40 | header / 4)), out.push_back(ecn);
+    put16(out, static_cast<unsigned>(header + l4.size())), put16(out, 0x1234);
     put16(out, (dont_fragment ? 0x4000u : 0u) | fragment_offset);
     out.push_back(ttl), out.push_back(static_cast<std::uint8_t>(protocol)), put16(out, 0);
-    put(out, address_bytes(source)), put(out, address_bytes(destination));
+    put(out, address_bytes(source)), put(out, address_bytes(destination)), put(out, ip_options);
     store16(out, 10, static_cast<std::uint16_t>(~sum16(out)));
   } else {
     put32(out, 0x60000000u | std::uint32_t{ecn} << 20);
-    const bool fragment = fragment_offset != 0;
-    put16(out, static_cast<unsigned>((fragment ? 8 : 0) + l4.size()));
-    out.push_back(fragment ? 44 : static_cast<std::uint8_t>(protocol)), out.push_back(ttl);
+    auto chain = extensions;
+    if (fragment_offset != 0) {
+      FrameBytes part{0, 0};
+      put16(part, (fragment_offset & 0x1fffu) * 8u | (fragment_offset >> 13 & 1u)), put32(part, 0x1234);
+      chain.emplace_back(std::uint8_t{44}, part);
+    }
+    std::size_t bytes = l4.size();
+    for (const auto& [type, header] : chain) {
+      bytes += header.size();
+    }
+    const auto type_at = [&](std::size_t i) {
+      return i < chain.size() ? chain[i].first : static_cast<std::uint8_t>(protocol);
+    };
+    put16(out, static_cast<unsigned>(bytes));
+    out.push_back(type_at(0)), out.push_back(ttl);
     put(out, address_bytes(source)), put(out, address_bytes(destination));
-    if (fragment) {
-      out.push_back(static_cast<std::uint8_t>(protocol)), out.push_back(0);
-      put16(out, (fragment_offset & 0x1fffu) * 8u | (fragment_offset >> 13 & 1u)), put32(out, 0x1234);
+    for (std::size_t i = 0; i < chain.size(); ++i) {
+      chain[i].second[0] = type_at(i + 1);
+      put(out, chain[i].second);
     }
   }
   put(out, l4);
@@ -326,6 +389,18 @@ PacketSpec tcp(const Endpoint& from, const Endpoint& to, std::uint8_t flags) {
 PacketSpec udp(const Endpoint& from, const Endpoint& to) {
   PacketSpec p = tcp(from, to, 0);
   p.protocol = IpProtocol::kUdp;
+  return p;
+}
+
+PacketSpec sctp(const Endpoint& from, const Endpoint& to) {
+  PacketSpec p = tcp(from, to, 0);
+  p.protocol = IpProtocol::kSctp;
+  return p;
+}
+
+PacketSpec portless(const IpAddress& from, const IpAddress& to, std::uint8_t protocol) {
+  PacketSpec p = tcp({from, 0}, {to, 0}, 0);
+  p.protocol = static_cast<IpProtocol>(protocol);
   return p;
 }
 

@@ -30,14 +30,18 @@ struct PacketSpec {
   FrameBytes tcp_options;      // a multiple of four bytes
   std::uint8_t icmp_type = 0;  // ICMP: echo request or reply of the family
   std::uint8_t ttl = 64;
-  std::uint8_t ecn = 0;
+  std::uint8_t ecn = 0;  // or the whole traffic class
   bool dont_fragment = false;
   std::uint16_t fragment_offset = 0;  // as in an IPv4 header, of either family: in units of eight bytes, and 0x2000
   std::size_t payload = 0;            // bytes of a fixed pattern
   bool udp_checksum = true;
   std::optional<FrameBytes> quoted;  // ICMP error: the IP packet it carries
   std::uint8_t icmp_code = 0;
-  std::uint16_t mtu = 0;          // ICMP error: of the next hop
+  std::uint16_t mtu = 0;  // ICMP error: of the next hop
+  FrameBytes ip_options;  // IPv4; a multiple of four bytes
+  // IPv6: the extension headers, each its type and its bytes, of which the first is filled in. A fragment header of
+  // `fragment_offset` stands behind them.
+  std::vector<std::pair<std::uint8_t, FrameBytes>> extensions;
   std::optional<FrameBytes> raw;  // the IP packet itself, in place of what the fields above describe
 
   struct Tunnel {
@@ -78,6 +82,14 @@ struct PacketSpec {
     mtu = bytes;
     return *this;
   }
+  PacketSpec& with_ip_options(FrameBytes options) {
+    ip_options = std::move(options);
+    return *this;
+  }
+  PacketSpec& with_extension(std::uint8_t type, FrameBytes header) {
+    extensions.emplace_back(type, std::move(header));
+    return *this;
+  }
   PacketSpec& with_df() {
     dont_fragment = true;
     return *this;
@@ -110,6 +122,9 @@ inline constexpr std::uint8_t kSyn = 2, kAck = 16, kFin = 1, kRst = 4;
 
 [[nodiscard]] PacketSpec tcp(const Endpoint& from, const Endpoint& to, std::uint8_t flags = kSyn);
 [[nodiscard]] PacketSpec udp(const Endpoint& from, const Endpoint& to);
+[[nodiscard]] PacketSpec sctp(const Endpoint& from, const Endpoint& to);
+// Of a protocol without ports: eight bytes of zeros, then the payload.
+[[nodiscard]] PacketSpec portless(const IpAddress& from, const IpAddress& to, std::uint8_t protocol);
 [[nodiscard]] PacketSpec echo_request(const IpAddress& from, const IpAddress& to, std::uint16_t id);
 [[nodiscard]] PacketSpec echo_reply(const IpAddress& from, const IpAddress& to, std::uint16_t id);
 // An ICMP error from `from` to `to` that quotes `about`, an IP packet.
@@ -132,9 +147,10 @@ struct Dissected {
   std::uint16_t source_port = 0, destination_port = 0;
   IpProtocol protocol{};
   bool fragment = false;  // then the L4 header and what follows from it are not read
-  std::uint8_t ttl = 0, ecn = 0, tcp_flags = 0, icmp_type = 0, icmp_code = 0;
+  std::uint8_t ttl = 0, traffic_class = 0, ecn = 0, tcp_flags = 0, icmp_type = 0, icmp_code = 0;
   std::uint16_t udp_checksum = 0;
   FrameBytes tcp_options;
+  FrameBytes between;           // IPv4's options, or IPv6's extension headers
   std::uint32_t icmp_rest = 0;  // second word of an ICMP error
   FrameBytes quoted;            // the packet that an ICMP error quotes
   std::size_t payload = 0;

@@ -16,12 +16,13 @@ namespace isthmus {
 struct ClaimRequest : VipRequest {
   std::string hub;  // the folder
   std::chrono::milliseconds lock_timeout{5000};
+  bool dry_run = false;  // nothing is written, and another may take the address
 };
 
 struct Claim {
   std::vector<IpAddress> addresses;
-  std::string file;            // that contains the claim
-  bool created = false;        // false: it existed before
+  std::string file;            // that contains the claim, or would
+  bool created = false;        // false: it existed before, or this is a dry run
   bool service_known = false;  // the cluster's manifests contain that Service
 };
 

@@ -11,6 +11,7 @@
 
 #include "config/yaml/read.h"
 #include "control/source/kubernetes/api_caller.h"
+#include "control/source/kubernetes/api_claims.h"
 #include "control/source/kubernetes/api_text.h"
 #include "control/source/manifest/manifest.h"
 #include "control/source/manifest/object_reader.h"
@@ -34,48 +35,6 @@ struct ServerClaims : ClaimView {
   std::map<IpAddress, std::string> wishes;  // of other Services, with the Service
   std::optional<Error> spoilt;              // the Service's own claim
 };
-
-std::optional<std::string> annotation(const YamlNode& object, const char* name) {
-  YamlErrors ignored;
-  const YamlMap all = YamlMap(&object, "", object.line, ignored).map("metadata").map("annotations");
-  return all.get(name) == nullptr ? std::nullopt : std::optional(all.text(name));
-}
-
-// A claim as it stands in an object, whatever else the object holds: the rest of it may be of no use to a gateway,
-// which goes by an earlier version of it then.
-struct WrittenClaim {
-  std::vector<IpAddress> addresses;
-  YamlErrors errors;  // of what is no address
-};
-
-// What parses is taken, even where no host can have it.
-void add_address(const YamlNode& word, const std::string& path, WrittenClaim& claim) {
-  (void)read_address(word, path, claim.errors);
-  if (const auto address = IpAddress::parse(word.text)) {
-    append_once(claim.addresses, *address);
-  }
-}
-
-WrittenClaim service_claim(const YamlNode& service) {
-  WrittenClaim claim;
-  const auto text = annotation(service, kVipAnnotation);
-  for (const std::string_view each : text ? claim_words(*text) : std::vector<std::string_view>()) {
-    YamlNode word;
-    word.kind = YamlNode::Kind::kScalar;
-    word.text = each;
-    add_address(word, std::string("annotation ") + kVipAnnotation, claim);
-  }
-  return claim;
-}
-
-WrittenClaim import_claim(const YamlNode& import) {
-  WrittenClaim claim;
-  const YamlMap spec = YamlMap(&import, "", import.line, claim.errors).map("spec");
-  for (const YamlNode& item : spec.list("ips")) {
-    add_address(item, "spec.ips", claim);
-  }
-  return claim;
-}
 
 class Allocation {
  public:
@@ -172,7 +131,9 @@ class Allocation {
     }
     for (const auto& [kind, plural] : {std::pair{"Cluster", "clusters"}, std::pair{"Gateway", "gateways"}}) {
       if (listed) {
-        listed = read_fleet(kind, plural, view);
+        listed = list_fleet(server_, server_name_, kind, plural, [&](const ObjectDelta& object, const YamlNode&) {
+          collect_claims(object, request_, view);
+        });
       }
     }
     return listed ? Result<ServerClaims>(std::move(view)) : Result<ServerClaims>(listed.error());
@@ -204,7 +165,7 @@ class Allocation {
 
   void add_wish(const YamlNode& object, ServerClaims& view) const {
     const std::string ns = metadata_text(object, "namespace"), name = metadata_text(object, "name");
-    const std::string wanted = annotation(object, kVipWantedAnnotation).value_or(std::string());
+    const std::string wanted = annotation_text(object, kVipWantedAnnotation).value_or(std::string());
     if (ns == request_.ns && name == request_.name) {
       view.own = {metadata_text(object, "resourceVersion"), wanted, true};
       return;
@@ -215,29 +176,6 @@ class Allocation {
         view.wishes.emplace(*address, ns + "/" + name);
       }
     }
-  }
-
-  // Error: one that cannot be read, which may be of the pools.
-  [[nodiscard]] Status read_fleet(const char* kind, const std::string& plural, ClaimView& view) {
-    constexpr const char* kVersion = "isthmus.io/v1alpha1";
-    Status good = Ok{};
-    const std::string path = std::string("/apis/") + kVersion + "/" + plural;
-    const Status listed = server_.list(path, plural + " of isthmus.io", true, [&](const YamlNode& object) {
-      ManifestDocument document;
-      read_manifest_tree(object, {}, kVersion, kind, document);
-      if (!document.invalid.empty() || document.unreadable) {
-        const auto error = std::find_if(document.errors.begin(), document.errors.end(),
-                                        [](const YamlError& each) { return !each.warning; });
-        good = Error{std::string(kind) + " " + shown(metadata_text(object, "name")) + " cannot be read" +
-                         (error == document.errors.end() ? std::string() : ": " + error->what) +
-                         "; it may have addresses of the pools",
-                     server_name_ + path, error == document.errors.end() ? "correct it" : error->fix};
-      }
-      for (const ManifestObject& read : document.objects) {
-        collect_claims({read.key.object, *read.value, {server_name_, 0}}, request_, view);
-      }
-    });
-    return listed ? good : listed;
   }
 
   [[nodiscard]] std::string own_cluster() const { return request_.cluster.empty() ? "own" : request_.cluster; }
@@ -386,7 +324,7 @@ class Allocation {
     const Status listed = server_.list("/api/v1/services", kServices, false, [&](const YamlNode& object) {
       wishes = wishes ||
                (metadata_text(object, "namespace") == request_.ns && metadata_text(object, "name") == request_.name &&
-                annotation(object, kVipWantedAnnotation) == text);
+                annotation_text(object, kVipWantedAnnotation) == text);
     });
     return wishes || !listed;
   }

@@ -23,8 +23,6 @@
 
 namespace isthmus {
 
-inline constexpr const char *kVipAnnotation = "isthmus.io/vip", *kVipWantedAnnotation = "isthmus.io/vip-wanted";
-
 struct ServiceVipRequest : VipRequest {  // without pools: those of the cluster's members in profiles
   bool dry_run = false;                  // nothing is written, and another may take the address
 };

@@ -14,7 +14,7 @@ namespace isthmus {
 namespace {
 
 constexpr std::size_t kMaxPorts = 40;  // per list, as in Cilium
-constexpr std::uint8_t kTcp = 6, kUdp = 17, kIcmp = 1, kIcmpv6 = 58;
+constexpr std::uint8_t kTcp = 6, kUdp = 17, kSctp = 132, kIcmp = 1, kIcmpv6 = 58;
 
 // An IANA service name: letters, digits and single hyphens inside, one letter at least, 15 characters at most.
 bool is_port_name(std::string_view text) {
@@ -36,8 +36,7 @@ std::string upper(std::string text) {
   return text;
 }
 
-// The protocols that a port applies to; ANY are those that have ports that we carry. Empty for others: with a warning
-// for SCTP, whose ports match nothing that we carry, else with an error.
+// The protocols that a port applies to; ANY are those that have ports. Empty for others, with an error.
 std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view default_protocol) {
   const YamlNode* node = item.get("protocol");
   const std::string text = node == nullptr ? std::string(default_protocol) : upper(item.text("protocol"));
@@ -47,18 +46,18 @@ std::vector<std::uint8_t> read_protocols(const YamlMap& item, std::string_view d
   if (text == "UDP") {
     return {kUdp};
   }
+  if (text == "SCTP") {
+    return {kSctp};
+  }
   if (text == "ANY" && default_protocol == "ANY") {
-    return {kTcp, kUdp};
+    return {kTcp, kUdp, kSctp};
   }
   const unsigned line = node == nullptr ? item.line() : node->line;
-  if (text == "SCTP") {
-    item.warn(line, item.path("protocol") + " is SCTP, which is not carried: this port matches nothing",
-              "remove it, unless the nodes enforce this policy too");
-  } else if (text == "ICMP" || text == "ICMPV6") {
+  if (text == "ICMP" || text == "ICMPV6") {
     item.error(line, item.path("protocol") + " is " + text + ", which has no ports", "write an icmps: rule");
   } else {
     item.error(line, item.path("protocol") + " is " + shown(text) + ", which is not supported",
-               default_protocol == "ANY" ? "write TCP, UDP or ANY" : "write TCP or UDP");
+               default_protocol == "ANY" ? "write TCP, UDP, SCTP or ANY" : "write TCP, UDP or SCTP");
   }
   return {};
 }

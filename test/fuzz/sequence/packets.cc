@@ -121,7 +121,9 @@ void Traffic::damage(Input& in, PacketSpec& spec, Way& way) {
       spec.without_udp_checksum();
       return;
     case 2:
-      spec.protocol = IpProtocol{47};
+      spec.protocol = IpProtocol::kGre;
+      spec.source_port = spec.destination_port = 0;
+      spec.flags = 0;
       return;
     case 3:
       way.underlay = !way.underlay;

@@ -160,10 +160,15 @@ PacketSpec Traffic::answer_to(const Dissected& packet) {
       return tcp(from, to, (packet.tcp_flags & (kSyn | kAck)) == kSyn ? kSyn | kAck : kAck);
     case IpProtocol::kUdp:
       return udp(from, to);
-    default: {
+    case IpProtocol::kSctp:
+      return sctp(from, to);
+    case IpProtocol::kIcmp:
+    case IpProtocol::kIcmpv6: {
       const bool request = packet.icmp_type == 8 || packet.icmp_type == 128;
       return request ? echo_reply(from.address, to.address, to.port) : echo_request(from.address, to.address, to.port);
     }
+    default:
+      return portless(from.address, to.address, static_cast<std::uint8_t>(packet.protocol));
   }
 }
 

@@ -199,6 +199,11 @@ TEST_F(ProgramTest, AWrongCommandLineIsExitCodeTwoWithTheReason) {
                                                     {"policy", "trace"},
                                                     {"policy", "trace", "--from", "a/b", "--port", "80/tcp"},
                                                     {"allocate", "web"},
+                                                    {"allocate", "--hub", "x", "--pool", "10.0.0.0/8"},
+                                                    {"allocate", "a/b", "--hub", "x", "--pool", "10.0.0.0/8"},
+                                                    {"allocate", "--alias", "south", "--hub", "x"},
+                                                    {"allocate", "--alias", "south", "--pool", "10.0.0.0/8"},
+                                                    {"allocate", "a/b", "--alias", "c", "--hub", "x", "--pool", "::/8"},
                                                     {"config"}};
   for (const auto& words : wrong) {
     const Outcome outcome = isthmus(words);

@@ -42,12 +42,9 @@ const Row kRows[] = {
      [](FrameBytes& frame) {
        frame[14 + 36 + 14 + 20 + 12] = 0x90;  // data offset beyond the fragment
      }},
-    {"SCTP", "unsupported_l4", false,
-     [] {
-       PacketSpec p = tcp(at.client, at.west);
-       p.protocol = IpProtocol::kSctp;
-       return p;
-     }},
+    {"ICMPv6 over IPv4", "unsupported_l4", false, [] { return portless(at.client.address, at.west.address, 58); }},
+    {"an IPv6 extension header over IPv4", "unsupported_l4", false,
+     [] { return portless(at.client.address, at.west.address, 44); }},
     {"an ICMP message that is no echo", "unsupported_icmp", false,
      [] {
        PacketSpec p = echo_request(at.client.address, at.west.address, 1);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "test/support/ecn_cells.h"
 #include "test/support/path_rig.h"
 
 namespace isthmus::test {
@@ -211,10 +212,6 @@ TEST(EncapsulationForwarding, AnErrorToARemotePodGoesThroughItsTunnel) {
   }
 }
 
-// RFC 6040, figure 4: by inner and outer mark (Not-ECT, ECT(1), ECT(0), CE).
-constexpr int kLost = -1;
-constexpr int kMerged[4][4] = {{0, 0, 0, kLost}, {1, 1, 1, 3}, {2, 1, 2, 3}, {3, 3, 3, 3}};
-
 TEST(EncapsulationForwarding, EcnIsCopiedToTheOuterHeaderAndMergedBackIntoTheInnerOne) {
   for (const Fabric& fabric : fabrics()) {
     for (const bool v4 : {true, false}) {
@@ -228,10 +225,10 @@ TEST(EncapsulationForwarding, EcnIsCopiedToTheOuterHeaderAndMergedBackIntoTheInn
         for (std::uint8_t outer = 0; outer < 4; ++outer) {
           in.tunnel->ecn = outer;
           const Outcome back = rig.from_underlay(in);
-          if (kMerged[ecn][outer] == kLost) {
+          if (kEcnMerged[ecn][outer] == kEcnLost) {
             EXPECT_EQ(back.drops, (std::map<std::string, std::uint64_t>{{"ecn_not_capable", 1}}));
           } else {
-            EXPECT_EQ(back.only().packet.ecn, kMerged[ecn][outer]) << unsigned{ecn} << " under " << unsigned{outer};
+            EXPECT_EQ(back.only().packet.ecn, kEcnMerged[ecn][outer]) << unsigned{ecn} << " under " << unsigned{outer};
           }
         }
       }

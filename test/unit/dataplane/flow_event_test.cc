@@ -145,8 +145,8 @@ TEST(FlowEvent, ADropIsReportedOnceWithItsReason) {
     PacketSpec packet;
     IpAddress source, destination;  // of the event
   };
-  PacketSpec sctp = tcp(at.client, at.west);
-  sctp.protocol = IpProtocol::kSctp;
+  const PacketSpec routed = sctp(at.client6, at.west6).with_extension(43, {0, 2, 0, 1, 0, 0,  0,  0,  1,  2,  3,  4,
+                                                                           5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
   PacketSpec bad_tunnel = from_west(tcp(at.west, at.client));
   bad_tunnel.tunnel->flags = 0x88000000;
   const IpAddress unknown_peer = Actors::ip("192.0.2.99");
@@ -160,7 +160,8 @@ TEST(FlowEvent, ADropIsReportedOnceWithItsReason) {
        at.west.address},
       {"fragment_invalid", true, from_west(udp(at.west, at.client).with_payload(3).as_fragment(0x2000)),
        at.west.address, at.client.address},
-      {"unsupported_l4", false, sctp, at.client.address, at.west.address},
+      {"unsupported_l4", false, portless(at.client.address, at.west.address, 58), at.client.address, at.west.address},
+      {"source_route", false, routed, at.client6.address, at.west6.address},
       // Dropped because of the outer header, which is reported.
       {"tunnel_header", true, bad_tunnel, at.west_gateway, at.gateway},
       {"unknown_peer", true, tcp(at.west, at.client).in_tunnel(unknown_peer, at.gateway, kWestIdentity), unknown_peer,

@@ -73,7 +73,9 @@ TEST(Aliases, OfOurOwnClusterArePublishedWithItsOwnBackends) {
     ASSERT_TRUE(found) << address;
     EXPECT_EQ(found->address, ip("10.101.0.1"));
     EXPECT_EQ(found->own_address, ip("10.1.0.1"));
+    EXPECT_EQ(f.compiler->forms_of(ip(address)), (AddressForms{ip("10.1.0.1"), ip("10.101.0.1")}));
   }
+  EXPECT_FALSE(f.compiler->forms_of(ip("10.2.0.1")));
   EXPECT_FALSE(f.compile().delta.aliases) << "they are the same";
 }
 
@@ -85,6 +87,72 @@ TEST(Aliases, AnotherClusterWithOurOwnAddressesNeedsOneToo) {
   f.compile();
   EXPECT_THAT(f.cluster_entry(2)->prefixes, UnorderedElementsAre(net("192.0.2.0/24")));
   EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("overlaps 10.1.0.0/16 of this cluster's own pods")));
+}
+
+// As `isthmus allocate --alias` writes it.
+ProfileObject claim_of_west() {
+  ProfileObject claim{{"west"}};
+  claim.members["west"].pod_prefixes = {net("10.1.0.0/16")};
+  claim.members["west"].aliases = {{net("10.1.0.0/16"), net("100.64.0.0/16")}};
+  return claim;
+}
+
+TEST(Aliases, SeveralProfilesAddToEachOther) {
+  Fleet3 f;
+  f.put(ObjectKind::kProfile, "", "", "alias-west", claim_of_west());
+  ProfileObject fleet{{"east", "west", "north"}};
+  fleet.members["west"].aliases = {{net("10.1.0.0/17"), net("10.105.0.0/17")},
+                                   {net("fd00:1::/48"), net("fd00:101::/48")},
+                                   {net("10.9.0.0/16"), net("100.64.0.0/16")}};
+  f.put(ObjectKind::kProfile, "", "", "fleet", fleet);
+  EXPECT_EQ(read_aliases(f.model, {})["west"],
+            (AliasPrefixes{{net("10.1.0.0/16"), net("100.64.0.0/16")}, {net("fd00:1::/48"), net("fd00:101::/48")}}))
+      << "of one block the first by name decides, and no address has two names";
+  const ClusterAliases configured{{"west", {{net("10.1.0.0/16"), net("10.120.0.0/16")}}}};
+  EXPECT_EQ(read_aliases(f.model, configured), configured) << "what is configured of a cluster is all of it";
+}
+
+TEST(Aliases, AClaimLinksNobodyAndAllowsNothing) {
+  Fleet3 f;
+  f.cluster("west", 2, {"100.64.0.0/16"});
+  f.put(ObjectKind::kProfile, "", "", "alias-west", claim_of_west());
+  f.profile({"east", "north"});
+  f.compile();
+  EXPECT_FALSE(f.cluster_entry(2)->linked);
+  Fleet3 wide;
+  wide.profile({"east", "west", "north"}, "fleet", 511);
+  wide.cluster("west", 2, {"100.64.0.0/16"});
+  ProfileObject own{{"east"}};
+  own.members["east"].pod_prefixes = {net("10.1.0.0/16")};
+  own.members["east"].aliases = {{net("10.1.0.0/16"), net("100.65.0.0/16")}};
+  wide.put(ObjectKind::kProfile, "", "", "alias-east", own);
+  wide.cluster("east", 1, {"100.65.0.0/16"}, {"192.0.1.0/24"});
+  wide.put(ObjectKind::kProfile, "", "", "alias-west", claim_of_west());
+  wide.compile();
+  EXPECT_THAT(wide.problem_texts(), testing::IsEmpty()) << "the others say how identities are numbered";
+  EXPECT_TRUE(wide.cluster_entry(2)->linked);
+  wide.profile({"west", "north"}, "fleet", 511);
+  wide.compile();
+  EXPECT_THAT(wide.problem_texts(), Contains(HasSubstr("no CrossClusterNetworkProfile names this cluster")));
+}
+
+TEST(Aliases, AreAllowedWithTheBlocksThatTheyStandFor) {
+  for (const char* allowed : {"10.1.0.0/16", "10.0.0.0/13", "100.64.0.0/15"}) {
+    Fleet3 f;
+    f.options.admission.ranges = {net("192.168.0.0/16")};
+    f.cluster("west", 2, {"100.64.0.0/16"});
+    f.put(ObjectKind::kProfile, "", "", "alias-west", claim_of_west());
+    ProfileObject fleet{{"east", "west"}};
+    fleet.members["west"].pod_prefixes = {net(allowed)};
+    f.put(ObjectKind::kProfile, "", "", "fleet", fleet);
+    f.compile();
+    EXPECT_THAT(f.cluster_entry(2)->prefixes, Contains(net("100.64.0.0/16"))) << allowed;
+    fleet.members["west"].pod_prefixes = {net("10.9.0.0/16")};
+    f.put(ObjectKind::kProfile, "", "", "fleet", fleet);
+    f.compile();
+    EXPECT_THAT(f.cluster_entry(2)->prefixes, testing::Not(Contains(net("100.64.0.0/16"))))
+        << "a claim does not widen what others allow";
+  }
 }
 
 }  // namespace

@@ -52,6 +52,20 @@ TEST(FlowJson, ADropCarriesCiliumsCodeAndNameAndOurOwn) {
   EXPECT_EQ(line["flow"]["extensions"]["value"]["drop_reason"], "policy_denied");
 }
 
+TEST(FlowJson, AnAliasedEndHasBothAddressesWhicheverTheFlowHas) {
+  Flow flow = some_drop();
+  flow.source.forms = {ip("10.1.0.5"), ip("10.101.0.5")};
+  const json line = json::parse(encode_flow(flow, "east/east-1"));
+  EXPECT_EQ(line["flow"]["extensions"]["value"]["source"],
+            json::parse(R"({"own": "10.1.0.5", "alias": "10.101.0.5"})"));
+  EXPECT_EQ(line["flow"]["extensions"]["value"]["drop_reason"], "policy_denied");
+  EXPECT_FALSE(line["flow"]["extensions"]["value"].contains("destination"));
+  EXPECT_TRUE(compact(flow).ends_with("(TCP Flags: SYN) alias 10.1.0.5=10.101.0.5\n")) << compact(flow);
+  flow = some_flow();
+  flow.destination.forms = {ip("10.1.0.7"), ip("10.2.0.7")};
+  EXPECT_TRUE(compact(flow).ends_with("(TCP Flags: SYN) alias 10.1.0.7=10.2.0.7\n")) << compact(flow);
+}
+
 TEST(FlowView, ReadsAsHubbleObserve) {
   EXPECT_EQ(compact(some_flow()),
             "Nov 22 23:59:01.123: shop/client-0:40000 (ID:65636) -> west/shop/web-0:8080 (ID:131372) to-overlay "

@@ -30,7 +30,7 @@ struct Row {
 inline void expect_verdicts(const Row& row) {
   PolicyHub hub;
   hub.policy(row.policies);
-  ASSERT_THAT(hub.errors(), ::testing::Each(::testing::HasSubstr("protocol is SCTP")));
+  ASSERT_THAT(hub.errors(), ::testing::IsEmpty());
   for (const Ask& ask : row.asks) {
     const PolicyVerdict verdict = ask.egress ? hub.egress(ask.from, ask.to, ask.protocol, ask.port)
                                              : hub.ingress(ask.from, ask.to, ask.protocol, ask.port);

@@ -293,12 +293,30 @@ const Row kKubernetes[] = {
     {"RulesOfAnUnlistedPolicyTypeAreIgnored",
      knp("  podSelector: {}\n  policyTypes: [Ingress]\n  egress: [{to: [{podSelector: {}}]}]"),
      {{kOut, "east/cart", "east/ledger", kTcp, 80, true}}},
-    {"AnSctpPortMatchesNothingThatIsCarried",
+    {"AnSctpPortMatchesSctpAlone",
      kin("ports: [{port: 80, protocol: SCTP}]"),
-     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "east/web", "east/cart", kUdp, 80, false}}},
-    {"AnSctpPortLeavesTheOtherPorts",
+     {{kIn, "east/web", "east/cart", kSctp, 80, true},
+      {kIn, "east/web", "east/cart", kSctp, 81, false},
+      {kIn, "east/web", "east/cart", kTcp, 80, false},
+      {kIn, "east/web", "east/cart", kUdp, 80, false}}},
+    {"AnSctpPortBesideAnotherOne",
      kin("ports: [{port: 80, protocol: SCTP}, {port: 81}]"),
-     {{kIn, "east/web", "east/cart", kTcp, 80, false}, {kIn, "east/web", "east/cart", kTcp, 81, true}}},
+     {{kIn, "east/web", "east/cart", kSctp, 80, true},
+      {kIn, "east/web", "east/cart", kSctp, 81, false},
+      {kIn, "east/web", "east/cart", kTcp, 80, false},
+      {kIn, "east/web", "east/cart", kTcp, 81, true}}},
+    {"ARangeOfSctpPorts",
+     kin("ports: [{port: 80, endPort: 90, protocol: SCTP}]"),
+     {{kIn, "east/web", "east/cart", kSctp, 90, true}, {kIn, "east/web", "east/cart", kSctp, 91, false}}},
+    {"AllSctp",
+     kin("ports: [{protocol: SCTP}]"),
+     {{kIn, "east/web", "east/cart", kSctp, 65535, true}, {kIn, "east/web", "east/cart", kUdp, 1, false}}},
+    {"NoPortMatchesAProtocolWithoutPorts",
+     kin("ports: [{protocol: SCTP}, {protocol: TCP}, {protocol: UDP}]"),
+     {{kIn, "east/web", "east/cart", kGre, 0, false}, {kIn, "east/web", "east/cart", kSctp, 1, true}}},
+    {"WithoutPortsEveryProtocolMatches",
+     kin("from: [{podSelector: {}}]"),
+     {{kIn, "east/web", "east/cart", kGre, 0, true}, {kIn, "east/ledger", "east/cart", kGre, 0, false}}},
     {"SubjectsByLabel",
      knp("  podSelector: {matchLabels: {app: cart}}\n  policyTypes: [Ingress, Egress]"),
      {{kIn, "east/web", "east/cart", kTcp, 80, false},
@@ -385,15 +403,6 @@ TEST(PolicyWarnings, ANamespaceLabelOfASubjectSelectorIsReportedAndIgnored) {
   EXPECT_THAT(hub.errors(), Contains(HasSubstr("east/policy.yaml:5: spec.endpointSelector names another namespace")));
   EXPECT_TRUE(allowed(hub.ingress("east/web", "east/ledger", kTcp, 80)));
   EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
-}
-
-TEST(PolicyWarnings, AnSctpPortIsReportedAndMatchesNothing) {
-  PolicyHub hub;
-  hub.policy(in("{fromEntities: [all], toPorts: [{ports: [{port: \"80\", protocol: SCTP}, {port: \"81\"}]}]}"));
-  EXPECT_THAT(hub.errors(), Contains(HasSubstr("east/policy.yaml:7: spec.ingress[0].toPorts[0].ports[0].protocol is "
-                                               "SCTP, which is not carried: this port matches nothing")));
-  EXPECT_FALSE(allowed(hub.ingress("east/web", "east/cart", kTcp, 80)));
-  EXPECT_TRUE(allowed(hub.ingress("east/web", "east/cart", kTcp, 81)));
 }
 
 TEST(PolicyWarnings, AnEmptyPortListIsReported) {

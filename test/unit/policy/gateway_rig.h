@@ -186,9 +186,10 @@ class Gateway {
   }
   static test::FrameBytes frame_of(const Packet& p) {
     const test::Endpoint from{ip(p.from->address), p.source_port}, to{ip(p.to->address), p.port};
-    test::PacketSpec spec = p.protocol == 6    ? test::tcp(from, to)
-                            : p.protocol == 17 ? test::udp(from, to)
-                                               : test::echo_request(from.address, to.address, p.source_port);
+    test::PacketSpec spec = p.protocol == 6     ? test::tcp(from, to)
+                            : p.protocol == 17  ? test::udp(from, to)
+                            : p.protocol == 132 ? test::sctp(from, to)
+                                                : test::echo_request(from.address, to.address, p.source_port);
     if (p.from->cluster != "east") {
       spec.in_tunnel(*IpAddress::parse("192.0.2.1"), *IpAddress::parse("192.0.1.1"), p.from->identity);
     }

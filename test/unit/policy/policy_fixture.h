@@ -14,7 +14,7 @@
 
 namespace isthmus::policy_test {
 
-inline constexpr std::uint8_t kAny = 0, kIcmp = 1, kTcp = 6, kUdp = 17, kIcmpv6 = 58;
+inline constexpr std::uint8_t kAny = 0, kIcmp = 1, kTcp = 6, kUdp = 17, kIcmpv6 = 58, kSctp = 132, kGre = 47;
 
 struct Pod {
   std::string cluster, ns, name, address;

@@ -12,10 +12,11 @@ TEST_P(PortFields, GiveTheExpectedVerdicts) { expect_verdicts(GetParam()); }
 
 const std::string kEverybody = "fromEntities: [all], ";
 const Row kPorts[] = {
-    {"APortWithoutAProtocolIsTcpAndUdp",
+    {"APortWithoutAProtocolIsOfAllThatHavePorts",
      in("{" + kEverybody + "toPorts: [{ports: [{port: \"80\"}]}]}"),
      {{kIn, "east/web", "east/cart", kTcp, 80, true},
       {kIn, "east/web", "east/cart", kUdp, 80, true},
+      {kIn, "east/web", "east/cart", kSctp, 80, true},
       {kIn, "east/web", "east/cart", kIcmp, 80, false},
       {kIn, "east/web", "east/cart", kTcp, 81, false}}},
     {"RangesIncludeTheirEnds",
@@ -32,6 +33,8 @@ const Row kPorts[] = {
      in("{" + kEverybody + "toPorts: [{ports: [{port: \"0\", protocol: ANY}]}]}"),
      {{kIn, "east/web", "east/cart", kTcp, 1, true},
       {kIn, "east/web", "east/cart", kUdp, 65535, true},
+      {kIn, "east/web", "east/cart", kSctp, 1, true},
+      {kIn, "east/web", "east/cart", kGre, 0, false},
       {kIn, "east/web", "east/cart", kIcmp, 8, false},
       {kIn, "east/web", "east/cart", kIcmpv6, 128, false}}},
     {"PortZeroWithoutAProtocolIsWhatHasPorts",

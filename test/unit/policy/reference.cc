@@ -189,9 +189,10 @@ bool covers(const Port& port, const Packet& packet) {
   if (port.protocol == "ICMP") {
     return packet.protocol == 1 && port.first == kEchoRequest;
   }
-  const bool tcp = packet.protocol == 6 && port.protocol != "UDP";
-  const bool udp = packet.protocol == 17 && port.protocol != "TCP";
-  if (!tcp && !udp) {
+  const auto is = [&](std::uint8_t number, const char* name) {
+    return packet.protocol == number && (port.protocol == name || port.protocol == "ANY");
+  };
+  if (!is(6, "TCP") && !is(17, "UDP") && !is(132, "SCTP")) {
     return false;
   }
   if (!port.named && port.first == 0) {

@@ -37,7 +37,7 @@ struct Block {
 };
 
 struct Port {
-  std::string protocol;  // "TCP", "UDP", "ANY", or "ICMP"
+  std::string protocol;  // "TCP", "UDP", "SCTP", "ANY", or "ICMP"
   std::uint16_t first = 0, last = 0;
   bool named = false;  // the port named http
 };
@@ -63,7 +63,7 @@ struct Policy {
 
 struct Packet {
   const Who *from = nullptr, *to = nullptr;
-  std::uint8_t protocol = 0;  // 6, 17 or 1 (echo request)
+  std::uint8_t protocol = 0;  // 6, 17, 132 or 1 (echo request)
   std::uint16_t source_port = 0, port = 0;
 };
 

@@ -193,7 +193,7 @@ class PolicyMaker {
     }
     for (std::size_t n = 1 + random_.below(2); n > 0; --n) {
       Port port;
-      port.protocol = random_.of<std::string>({"TCP", "UDP", kubernetes_ ? "TCP" : "ANY"});
+      port.protocol = random_.of<std::string>({"TCP", "UDP", "SCTP", kubernetes_ ? "TCP" : "ANY"});
       port.named = random_.one_in(5);
       port.first = random_.of<std::uint16_t>({53, 80, 443, 8080});
       if (!kubernetes_ && random_.one_in(8)) {
@@ -215,7 +215,7 @@ Packet random_packet(Random& random, const std::vector<Who>& fleet) {
     packet.from = &random.of(fleet);
     packet.to = &random.of(fleet);
   } while (packet.from == packet.to || (packet.from->cluster != "east" && packet.to->cluster != "east"));
-  packet.protocol = random.of<std::uint8_t>({6, 6, 6, 17, 17, 1});
+  packet.protocol = random.of<std::uint8_t>({6, 6, 6, 17, 17, 132, 1});
   packet.source_port = static_cast<std::uint16_t>(40000 + random.below(4));
   packet.port = packet.protocol == 1 ? std::uint16_t{0} : random.of<std::uint16_t>({53, 80, 81, 443, 600, 8080, 8081});
   return packet;
