@@ -2,8 +2,9 @@
 /*
  * Decides which packets of an interface go to the engine; all others pass to the kernel untouched.
  *
- * Taken are tunnel packets to our address and L4 port from a remote peer, and packets from this cluster's sources to
- * fleet destinations, in frames for this interface's own MAC address. VLAN-tagged, truncated and unknown packets pass.
+ * Taken are tunnel packets to our address and L4 port from a remote peer, what routers say of tunnel packets that were
+ * too long, and packets from this cluster's sources to fleet destinations, in frames for this interface's own MAC
+ * address. VLAN-tagged, truncated and unknown packets pass.
  * A taken packet is redirected to the engine's socket on its receive queue; while that queue has no recent heartbeat,
  * it is dropped (or passed, if so configured). What the rules say of a pair of addresses is kept, so that most packets
  * cost one look-up instead of two in the tries.
@@ -231,6 +232,41 @@ static __always_inline int tunnel(const struct run* run, const struct isthmus_ad
   return take(run, &run->counters->taken_tunnel);
 }
 
+#define ICMP_BYTES 8
+#define ICMP_TOO_BIG 0x0403 /* as the first two bytes of the header lie there: unreachable, fragmentation needed */
+#define ICMPV6_TOO_BIG 2
+
+/* The quoted UDP header behind an IP header of `bytes`; its destination decides. Precondition: an ICMP error to our
+   tunnel address. */
+static __always_inline int is_of_tunnel(const struct run* run, const struct udphdr* quoted, const void* end,
+                                        const struct isthmus_address* peer) {
+  return (const void*)(quoted + 1) <= end && is_tunnel_port(run, quoted->dest) &&
+         bpf_map_lookup_elem(&isthmus_peers, peer);
+}
+
+/* Whether the ICMP message at `icmp` says that a tunnel packet to a peer was too long. */
+static __always_inline int is_tunnel_error(const struct run* run, const void* icmp, const void* end) {
+  const struct iphdr* quoted = icmp + ICMP_BYTES;
+  if ((const void*)(quoted + 1) > end || load16(icmp) != ICMP_TOO_BIG || quoted->version != 4 || quoted->ihl != 5 ||
+      quoted->protocol != IPPROTO_UDP) {
+    return 0;
+  }
+  struct isthmus_address peer;
+  set_ipv4(&peer, quoted->daddr);
+  return is_of_tunnel(run, (const void*)(quoted + 1), end, &peer);
+}
+
+static __always_inline int is_tunnel_error_ipv6(const struct run* run, const void* icmp, const void* end) {
+  const struct ipv6hdr* quoted = icmp + ICMP_BYTES;
+  if ((const void*)(quoted + 1) > end || *(const __u8*)icmp != ICMPV6_TOO_BIG || quoted->version != 6 ||
+      quoted->nexthdr != IPPROTO_UDP) {
+    return 0;
+  }
+  struct isthmus_address peer;
+  set_ipv6(&peer, &quoted->daddr);
+  return is_of_tunnel(run, (const void*)(quoted + 1), end, &peer);
+}
+
 static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, const void* end) {
   if ((const void*)(ip + 1) > end || ip->version != 4 || ip->ihl < 5) {
     return pass(run);
@@ -248,6 +284,10 @@ static __always_inline int ipv4(const struct run* run, const struct iphdr* ip, c
     } else if (is_tunnel_port(run, udp->dest)) {
       return tunnel(run, &peer);
     }
+  }
+  if (ip->protocol == IPPROTO_ICMP && ip->daddr == run->config->tunnel_ipv4 && ip->daddr != 0 && ip->ihl == 5 &&
+      !(ip->frag_off & bpf_htons(FRAGMENT_BITS)) && is_tunnel_error(run, ip + 1, end)) {
+    return take(run, &run->counters->taken_error);
   }
   const struct pair pair = {.word = {load64(&ip->saddr)}, .family = ISTHMUS_IPV4};
   return plain(run, &pair, ip->daddr == run->config->tunnel_ipv4);
@@ -271,6 +311,9 @@ static __always_inline int ipv6(const struct run* run, const struct ipv6hdr* ip,
     } else if (is_tunnel_port(run, udp->dest)) {
       return tunnel(run, &peer);
     }
+  }
+  if (ip->nexthdr == IPPROTO_ICMPV6 && is_tunnel_ipv6(run, &ip->daddr) && is_tunnel_error_ipv6(run, ip + 1, end)) {
+    return take(run, &run->counters->taken_error);
   }
   const void* addresses = &ip->saddr;
   const struct pair pair = {

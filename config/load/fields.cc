@@ -404,6 +404,11 @@ void add_service_fields(std::vector<ConfigField>& fields) {
   fields.push_back(duration<std::uint64_t>(
       "health.hold", [](GatewayConfig& c) -> std::uint64_t& { return c.health_hold_ms; }, 0, kHour,
       "How long connections keep their backend in a cluster that became unreachable."));
+  fields.push_back(duration<std::uint64_t>(
+      "health.path_mtu_interval", [](GatewayConfig& c) -> std::uint64_t& { return c.health_path_mtu_ms; }, 0, kHour,
+      "Time between two checks of how long packets the underlay carries to a peer gateway, with a probe of that "
+      "length. "
+      "0s: it is not probed, and what routers of the underlay say is taken for ten minutes."));
   fields.push_back(optional_name(
       "dns.file", [](GatewayConfig& c) -> std::optional<std::string>& { return c.dns_file; }, is_path,
       "an absolute path", "Hosts file to write the names of the global services to. Absent: none is written."));

@@ -8,6 +8,7 @@
 namespace isthmus {
 
 inline constexpr std::uint64_t kDefaultHealthIntervalMs = 150, kDefaultHealthHoldMs = 10'000;
+inline constexpr std::uint64_t kDefaultPathMtuIntervalMs = 10'000;
 inline constexpr unsigned kDefaultHealthMisses = 4, kDefaultHealthRecover = 5;
 inline constexpr unsigned kMaxHealthMisses = 16;  // send times are remembered for twice as many probes
 

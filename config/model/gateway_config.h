@@ -111,6 +111,7 @@ struct GatewayConfig {
   SelectorScope policy_scope = SelectorScope::kAgents;
 
   std::uint64_t health_interval_ms = kDefaultHealthIntervalMs, health_hold_ms = kDefaultHealthHoldMs;
+  std::uint64_t health_path_mtu_ms = kDefaultPathMtuIntervalMs;  // 0: not probed
   unsigned health_misses = kDefaultHealthMisses, health_recover = kDefaultHealthRecover;
 
   std::optional<std::string> dns_file;

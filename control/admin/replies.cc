@@ -72,6 +72,9 @@ json peer_json(const PeerRow& row) {
             {"next_hop_resolved", row.reachable},
             {"round_trip_us", row.round_trip_us},
             {"failures", row.failures},
+            {"path_mtu", row.path_mtu.value()},
+            {"inner_mtu", row.inner_mtu.value()},
+            {"path_mtu_source", row.path_mtu_source},
             {"last_answer_ms", nullptr}};
   if (row.last_answer_ms) {
     peer["last_answer_ms"] = *row.last_answer_ms;

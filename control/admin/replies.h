@@ -37,6 +37,8 @@ struct PeerRow {
   std::uint64_t failures = 0;                   // how often it became unreachable
   bool reachable = false;                       // the next hop towards it is resolved
   std::string encapsulation{};                  // of packets to it
+  Bytes path_mtu{}, inner_mtu{};  // the longest IP packet that the underlay carries to it, and that its tunnel does
+  std::string path_mtu_source{};  // "device", "probes", or "icmp"
 };
 
 struct DeviceRow {

@@ -146,6 +146,13 @@ std::string device_table(const json& s) {
   return table.empty() ? "" : "\ndevices\n" + indent(table.text());
 }
 
+// Of packets in the peer's tunnel; with what has shown it, where it is less than the underlay device's.
+std::string mtu_text(const json& peer) {
+  const std::string source = text_of(peer, "path_mtu_source");
+  const std::uint64_t mtu = number_of(peer, "inner_mtu");
+  return mtu == 0 ? "-" : std::to_string(mtu) + (source == "device" ? "" : " (" + source + ")");
+}
+
 std::string peer_table(const json& s) {
   Table table{{"CLUSTER"},
               {"PEER"},
@@ -154,6 +161,7 @@ std::string peer_table(const json& s) {
               {"HEALTH"},
               {"LAST ANSWER", Align::kRight},
               {"ROUND TRIP", Align::kRight},
+              {"MTU", Align::kRight},
               {"NEXT HOP"}};
   for (const json* p : list_of(s, "peers")) {
     const bool answered = p->contains("last_answer_ms") && (*p)["last_answer_ms"].is_number_unsigned();
@@ -162,7 +170,7 @@ std::string peer_table(const json& s) {
                endpoint_text(text_of(*p, "address"), number_of(*p, "port")), is_set(*p, "gateway") ? "gateway" : "node",
                or_dash(text_of(*p, "health")),
                answered ? duration_text(number_of(*p, "last_answer_ms")) + " ago" : std::string("-"),
-               round_trip == 0 ? std::string("-") : std::to_string(round_trip) + "us",
+               round_trip == 0 ? std::string("-") : std::to_string(round_trip) + "us", mtu_text(*p),
                is_set(*p, "next_hop_resolved") ? "resolved" : "unresolved"});
   }
   if (table.empty()) {

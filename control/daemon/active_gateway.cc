@@ -137,6 +137,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   health_ = std::make_unique<Health>(health_options(config), [this](PeerId peer, std::uint32_t sequence, bool another) {
     return node_.engine->send_probe(peer, sequence, another);
   });
+  make_path_mtus();
   flow_names_ = std::make_unique<FlowNames>(*compiler_, model_);
   observer_ = std::make_unique<Observer>(ObserverOptions{config.cluster + "/" + config.name, config.observe_flows},
                                          *node_.engine, *flow_names_);
@@ -149,7 +150,7 @@ ActiveGateway::~ActiveGateway() {
   turns_.wait();
   *self_ = nullptr;
   keep_holders();
-  for (const auto timer : {health_timer_, routes_timer_, maintenance_timer_, device_timer_}) {
+  for (const auto timer : {health_timer_, path_mtu_timer_, routes_timer_, maintenance_timer_, device_timer_}) {
     loop_.cancel_timer(timer);
   }
   loop_.unwatch(node_.engine->event_fd());
@@ -159,6 +160,7 @@ ActiveGateway::~ActiveGateway() {
 
 Status ActiveGateway::watch() {
   health_timer_ = loop_.add_timer([this] { tick_health(); });
+  path_mtu_timer_ = loop_.add_timer([this] { tick_path_mtus(); });
   routes_timer_ = loop_.add_timer([this] { reload_routes(); });
   maintenance_timer_ = loop_.add_timer([this] { maintain(); });
   device_timer_ = loop_.add_timer([this] { check_devices(); });
@@ -257,18 +259,23 @@ void ActiveGateway::publish(CompileResult& result) {
 
 void ActiveGateway::update_gateways() {
   std::vector<HealthPeer> probed;
+  std::vector<PathMtuPeer> paths;
+  underlay_mtu_ = node_.engine->device(node_.underlay).mtu();
   others_.clear();
   for (const PeerView& peer : compiler_->gateways()) {
     // 2026-11-22: gateways of our own cluster are not probed: steer takes tunnel packets from other clusters only, so
     // that a probe would end in the kernel of the other node, or in an overlay that shares the port.
     if (peer.cluster_id != own_.cluster) {
       probed.push_back({peer.id, peer.cluster_id, peer.name});
+      paths.push_back({peer.id, peer.underlay, underlay_mtu_});
     } else {
       others_.push_back(peer.name);
     }
   }
   health_->set_peers(probed, HealthClock::now());
+  path_mtus_->set_peers(paths, HealthClock::now());
   loop_.set_timer(health_timer_, HealthClock::now());
+  take_path_mtus();
 }
 
 void ActiveGateway::update_dns() {
@@ -297,6 +304,7 @@ void ActiveGateway::take_kernel_events() {
 
 void ActiveGateway::check_devices() {
   device_watch_->check();
+  follow_underlay_mtu();
   problems_.set("devices", device_watch_->problems());
   loop_.set_timer(device_timer_, EventLoop::Clock::now() + kDeviceInterval);
 }
@@ -337,10 +345,18 @@ void ActiveGateway::take_engine_events() {
     adjacencies_->request(neighbour, now);
   }
   for (const ProbeAnswer& answer : events.probe_answers) {
-    health_->answer(answer.peer, answer.sequence, answer.draining, now);
+    if ((answer.sequence & kSizedProbe) != 0) {
+      path_mtus_->answer(answer.peer, answer.sequence, now);
+    } else {
+      health_->answer(answer.peer, answer.sequence, answer.draining, now);
+    }
   }
   if (!events.probe_answers.empty()) {
     take_health_changes();
+  }
+  take_claims(events.path_mtu_claims);
+  if (!events.probe_answers.empty() || !events.path_mtu_claims.empty()) {
+    take_path_mtus();
   }
   observe();
 }

@@ -24,6 +24,7 @@
 #include "control/daemon/node.h"
 #include "control/daemon/problem_list.h"
 #include "control/health/health.h"
+#include "control/health/path_mtu.h"
 #include "control/loop/event_loop.h"
 #include "control/loop/turns.h"
 #include "control/model/model.h"
@@ -61,6 +62,7 @@ class ActiveGateway {
   [[nodiscard]] const Node& node() const { return node_; }
   [[nodiscard]] const Compiler& compiler() const { return *compiler_; }
   [[nodiscard]] const Health& health() const { return *health_; }
+  [[nodiscard]] const PathMtus& path_mtus() const { return *path_mtus_; }
   // Whether the gateway of that name answers probes, and the names of all that do.
   [[nodiscard]] bool answers(const std::string& gateway) const;
   [[nodiscard]] std::set<std::string> answering() const;
@@ -96,6 +98,13 @@ class ActiveGateway {
   // follows from it.
   bool update_reserved();
   void tick_health();
+  // active_gateway_paths.cc
+  void make_path_mtus();
+  void follow_underlay_mtu();
+  void take_claims(const std::vector<PathMtuClaim>& claims);
+  void tick_path_mtus();
+  // The engine's tables follow what has been learned of paths.
+  void take_path_mtus();
   void maintain();
   // What of it needs the model or the compiler.
   void maintain_tables();
@@ -131,13 +140,16 @@ class ActiveGateway {
   std::unique_ptr<DeviceWatch> device_watch_;
   std::unique_ptr<Compiler> compiler_;
   std::unique_ptr<Health> health_;
+  std::unique_ptr<PathMtus> path_mtus_;
+  Bytes underlay_mtu_;  // of the device, as path_mtus_ knows it
   std::unique_ptr<FlowNames> flow_names_;
   std::unique_ptr<Observer> observer_;
   std::optional<DnsSink> dns_;
   std::vector<std::string> others_;
   std::vector<NodeAddress> node_addresses_;
   bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again
-  EventLoop::TimerId health_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0, device_timer_ = 0;
+  EventLoop::TimerId health_timer_ = 0, path_mtu_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0,
+                     device_timer_ = 0;
   std::uint64_t publishes_ = 0, events_lost_ = 0;
   bool apply_due_ = false, observe_due_ = false, maintain_due_ = false, reload_due_ = false;  // their turn is to come
   bool published_ = false;                                                                    // at least once

@@ -38,12 +38,26 @@ const char* health_text(const PeerHealth& peer) {
   return "unreachable";
 }
 
+const char* source_text(PathMtuSource source) {
+  switch (source) {
+    case PathMtuSource::kDevice:
+      return "device";
+    case PathMtuSource::kClaim:
+      return "icmp";
+    case PathMtuSource::kProbes:
+      break;
+  }
+  return "probes";
+}
+
 // Nodes are many, and a scrape does not show them.
 enum class PeerScope : std::uint8_t { kAll, kGateways };
 
 // What the loop knows of peers.
 struct PeerStates {
   std::map<PeerId, PeerHealth> health;
+  std::map<PeerId, PathMtuView> paths;  // of those and of others that have one
+  Bytes device_mtu;
   std::set<AdjacencyId> resolved;
 };
 
@@ -53,6 +67,8 @@ PeerStates peer_states(const ActiveGateway& active) {
     const PeerId id = peer.peer.id;
     states.health.emplace(id, std::move(peer));
   }
+  states.paths = active.path_mtus().views();
+  states.device_mtu = active.node().engine->device(active.node().underlay).mtu();
   states.resolved = active.adjacencies().resolved();
   return states;
 }
@@ -78,6 +94,12 @@ std::vector<PeerRow> peer_rows(const Compiler& compiler, const PeerStates& state
         row.last_answer_ms = milliseconds_since(h.last_answer);
       }
     }
+    const auto path = states.paths.find(peer.id);
+    const PathMtuView mtu = path == states.paths.end() ? PathMtuView{states.device_mtu} : path->second;
+    const std::uint32_t overhead = encapsulation_overhead(peer.encapsulation, peer.underlay.family()).value();
+    row.path_mtu = mtu.mtu;
+    row.inner_mtu = Bytes{std::min(mtu.mtu.value(), states.device_mtu.value()) - overhead};
+    row.path_mtu_source = source_text(mtu.source);
     rows.push_back(std::move(row));
   }
   std::sort(rows.begin(), rows.end(), [](const PeerRow& a, const PeerRow& b) {

@@ -4,6 +4,8 @@
 #include <set>
 #include <utility>
 
+#include "dataplane/api/engine.h"
+
 namespace isthmus {
 namespace {
 
@@ -33,8 +35,8 @@ void Health::set_peers(std::span<const HealthPeer> peers, HealthTime now) {
     peer.peer = desired;
     peer.since = now;
     peer.due = now + std::chrono::nanoseconds(random_() % static_cast<std::uint64_t>(options_.interval.count()));
-    // Starts at random: an answer to a probe of an earlier process must not match.
-    peer.sent = peer.answered = static_cast<std::uint32_t>(random_());
+    // Starts at random: an answer to a probe of an earlier process must not match. Far from where sized probes begin.
+    peer.sent = peer.answered = static_cast<std::uint32_t>(random_()) % (kSizedProbe / 2);
     if (recall(peer, now) && peer.state == PeerState::kUnreachable) {
       changes_.peers_down.push_back(desired.id);
     }

@@ -132,9 +132,19 @@ struct ProbeAnswer {
 };
 // What a peer's last probe says of whom it sends to. Peers that do not understand "drained" say nothing.
 enum class ProbeSaid : std::uint8_t { kNothing, kNoOther, kAnother };
+// A router of the underlay says that a packet to the peer was too long. Anybody may say so: an ICMP error about what
+// looks like a tunnel packet of ours.
+struct PathMtuClaim {
+  PeerId peer;
+  Bytes mtu;
+  IpAddress router;
+};
+// Bit of a probe's sequence number: of a probe of a size, which does not say whether the peer lives.
+inline constexpr std::uint32_t kSizedProbe = 0x80000000;
 struct EngineEvents {
   std::vector<NeighbourRequest> neighbours;
   std::vector<ProbeAnswer> probe_answers;
+  std::vector<PathMtuClaim> path_mtu_claims;
   std::uint64_t lost = 0;  // events lost to a full queue since start
 };
 
@@ -193,9 +203,10 @@ class Engine {
   virtual void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) = 0;
 
   // Sends one probe through the tunnel; the peer's engine answers, and the answer arrives as an event. `another`: tells
-  // it that another gateway of its cluster answers, and is not drained. False, counted: it is not sent, because too
-  // many are waiting for the worker that sends them.
-  [[nodiscard]] virtual bool send_probe(PeerId peer, std::uint32_t sequence, bool another) = 0;
+  // it that another gateway of its cluster answers, and is not drained. `bytes`: as an outer IP packet of that length,
+  // up to the underlay device's MTU, and whatever the path's is; 0: as short as it can be. False, counted: it is not
+  // sent, because too many are waiting for the worker that sends them.
+  [[nodiscard]] virtual bool send_probe(PeerId peer, std::uint32_t sequence, bool another, Bytes bytes = Bytes{0}) = 0;
   // Whether answers to peers' probes say that this gateway is drained; at first they do not. Peers that do not
   // understand it are not answered then. What still comes is forwarded.
   virtual void set_draining(bool on) = 0;

@@ -32,6 +32,14 @@ struct PeerEntry {
   friend bool operator==(const PeerEntry&, const PeerEntry&) = default;
 };
 
+// The longest IP packet that the underlay carries to a peer, where that is less than the underlay device takes; what
+// control has learned, and learned anew where the peer's address changes.
+struct PathMtu {
+  PeerId peer;
+  Bytes mtu;  // 0: as the device
+  friend bool operator==(const PathMtu&, const PathMtu&) = default;
+};
+
 struct ClusterEntry {
   ClusterId id;
   bool local = false;
@@ -105,6 +113,7 @@ struct HostPrefixes {
 struct TableDelta {
   std::vector<PeerEntry> upsert_peers;
   std::vector<PeerId> remove_peers;
+  std::vector<PathMtu> path_mtus;  // that have changed; those of unknown peers are left out
   std::optional<std::vector<ClusterEntry>> clusters;    // whole list
   std::vector<ClusterEntry> changed_clusters;           // of known ids; none where there is the whole list
   std::optional<AliasPrefixes> aliases;                 // of our own cluster; whole list
@@ -124,8 +133,8 @@ struct TableDelta {
   std::vector<CidrIdentity> upsert_cidrs;
   std::vector<Prefix> remove_cidrs;
   [[nodiscard]] bool empty() const {
-    return upsert_peers.empty() && remove_peers.empty() && !clusters && changed_clusters.empty() && !aliases &&
-           !hosts && !local_routes && upsert_frontends.empty() && remove_frontends.empty() &&
+    return upsert_peers.empty() && remove_peers.empty() && path_mtus.empty() && !clusters && changed_clusters.empty() &&
+           !aliases && !hosts && !local_routes && upsert_frontends.empty() && remove_frontends.empty() &&
            upsert_selectors.empty() && remove_selectors.empty() && upsert_policies.empty() && remove_policies.empty() &&
            affected_subjects.empty() && upsert_receivers.empty() && remove_receivers.empty() && !policy_defaults &&
            !cidr_identities && upsert_cidrs.empty() && remove_cidrs.empty();

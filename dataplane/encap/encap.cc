@@ -86,6 +86,15 @@ OuterHeader build(EncapsulationKind kind, const IpAddress& from, const IpAddress
   return header;
 }
 
+void forbid_fragments(OuterHeader& header) noexcept {
+  if (header.size == 0 || header.underlay != Family::kIpv4) {
+    return;
+  }
+  auto* ip = net::at<net::Ipv4>(header.bytes.data() + sizeof(net::Ethernet));
+  ip->fragment = Be16::of(net::Ipv4::kDontFragment);
+  header.sum = net::fold(net::partial_sum(header.bytes.data() + sizeof(net::Ethernet), sizeof(net::Ipv4)));
+}
+
 std::optional<DropReason> parse_other(EncapsulationKind kind, const std::uint8_t* at, std::uint32_t bytes,
                                       Tunnelled& into) noexcept {
   std::optional<DropReason> drop;

@@ -6,7 +6,7 @@
 // their VNI at one place, so that push() and the common case of parse() are the same code for every kind.
 //
 // The outer UDP checksum is zero over IPv4, as Cilium has it, and computed over IPv6, where its receivers want it. TTL
-// 64, no DF, source port (and IPv6 flow label) from the flow's hash, ECN by RFC 6040. Hot path, pure functions.
+// 64, DF by forbid_fragments(), source port (IPv6: flow label) from the flow's hash, ECN by RFC 6040. Hot path, pure.
 #pragma once
 
 #include <array>
@@ -39,6 +39,9 @@ static_assert(kIpv4Bytes == 64 && kIpv6Bytes == 84 && kIpv6Bytes <= OuterHeader:
 // there is no header.
 [[nodiscard]] OuterHeader build(EncapsulationKind kind, const IpAddress& from, const IpAddress& to,
                                 L4Port port) noexcept;
+
+// The underlay must not fragment packets with this header; over IPv6 it never does.
+void forbid_fragments(OuterHeader& header) noexcept;
 
 struct Patch {
   std::uint32_t vni_word = 0;  // as on the wire: the VNI in the upper three bytes

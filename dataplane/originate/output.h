@@ -31,6 +31,7 @@ inline constexpr std::uint64_t kOurselves = ~std::uint64_t{0};
 
 enum class IcmpError : std::uint8_t { kPortUnreachable, kTooBig, kTimeExceeded };
 inline constexpr std::size_t kIcmpErrors = 3;
+inline constexpr std::uint32_t kPathMtuClaimsPerSecond = 4;
 
 struct Output {
   explicit Output(WorkerContext& context)
@@ -43,8 +44,9 @@ struct Output {
   std::vector<TxBatch> tx;  // by DeviceId
   std::array<WaitingFrame, 64> waiting{};
   unsigned waiting_count = 0;
-  std::array<ErrorLimits, kIcmpErrors> icmp_limits;  // so that one kind cannot use up another's
-  std::uint16_t ip_id = 0;                           // IP identification of the next packet we build
+  std::array<ErrorLimits, kIcmpErrors> icmp_limits;       // so that one kind cannot use up another's
+  SenderLimits path_mtu_claims{kPathMtuClaimsPerSecond};  // that are passed on to control, by peer
+  std::uint16_t ip_id = 0;                                // IP identification of the next packet we build
 };
 
 // Adds a complete frame to its device's transmit batch. False if the batch is full; the caller then keeps the frame.
@@ -92,6 +94,7 @@ void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes
 // Health probes inside the tunnel. handle_probe() answers a request, reports the first answer to a probe of ours to
 // control, and drops anything else; a valid probe is consumed.
 void handle_probe(Output& output, Packet& packet) noexcept;
-void send_probe(Output& output, PeerId peer, std::uint32_t sequence, bool another) noexcept;
+// `bytes`: of the outer IP packet; 0: as short as it can be.
+void send_probe(Output& output, PeerId peer, std::uint32_t sequence, bool another, Bytes bytes) noexcept;
 
 }  // namespace isthmus

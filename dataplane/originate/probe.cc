@@ -35,14 +35,14 @@ static_assert(sizeof(Probe) == 12);
 
 constexpr std::uint32_t kUdpBytes = sizeof(net::Udp) + sizeof(Probe);
 
-// Writes the IP header of a probe at `at`. Returns its length in bytes.
-std::uint32_t write_ip(const IpAddress& from, const IpAddress& to, std::uint8_t* at) noexcept {
+// Writes the IP header of a UDP datagram of that length at `at`. Returns its length in bytes.
+std::uint32_t write_ip(const IpAddress& from, const IpAddress& to, std::uint32_t udp_bytes, std::uint8_t* at) noexcept {
   constexpr auto kUdp = static_cast<std::uint8_t>(IpProtocol::kUdp);
   if (to.is_ipv4()) {
     auto* ip = net::at<net::Ipv4>(at);
     *ip = net::Ipv4{};
     ip->version_ihl = 0x45;
-    ip->total_length = Be16::of(sizeof(net::Ipv4) + kUdpBytes);
+    ip->total_length = Be16::of(static_cast<std::uint16_t>(sizeof(net::Ipv4) + udp_bytes));
     ip->ttl = 64;
     ip->protocol = kUdp;
     ip->source = from.as_ipv4();
@@ -53,7 +53,7 @@ std::uint32_t write_ip(const IpAddress& from, const IpAddress& to, std::uint8_t*
   auto* ip = net::at<net::Ipv6>(at);
   constexpr std::uint32_t kVersion6 = 0x60000000;
   ip->version_class_flow = Be32::of(kVersion6);
-  ip->payload_length = Be16::of(kUdpBytes);
+  ip->payload_length = Be16::of(static_cast<std::uint16_t>(udp_bytes));
   ip->next_header = kUdp;
   ip->hop_limit = 64;
   std::memcpy(ip->source, from.bytes().data(), sizeof ip->source);
@@ -61,7 +61,9 @@ std::uint32_t write_ip(const IpAddress& from, const IpAddress& to, std::uint8_t*
   return sizeof(net::Ipv6);
 }
 
-void transmit(Output& output, PeerId peer, std::uint8_t kind, std::uint16_t flags, Be32 sequence) noexcept {
+// `bytes`: of the outer IP packet, to be filled with zeros; 0: as many as it needs.
+void transmit(Output& output, PeerId peer, std::uint8_t kind, std::uint16_t flags, Be32 sequence,
+              std::uint32_t bytes = 0) noexcept {
   const PeerRecord& record = (*output.worker.snapshot->peers)[peer];
   const std::uint32_t chunk = record.known() ? output.worker.pool.allocate() : kNoChunk;
   if (chunk == kNoChunk) {
@@ -73,25 +75,46 @@ void transmit(Output& output, PeerId peer, std::uint8_t kind, std::uint16_t flag
   frame.chunk = chunk;
   frame.data = output.worker.pool.chunk_start(chunk) + kFrameHeadroom;
   std::uint8_t* start = frame.data + sizeof(net::Ethernet);
-  const std::uint32_t header = write_ip(from, record.underlay, start);
+  const auto ip_bytes = static_cast<std::uint32_t>(family == Family::kIpv4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6));
+  const std::uint32_t least = record.header.overhead + ip_bytes + kUdpBytes;
+  const std::uint32_t padding = bytes > least ? bytes - least : 0;
+  if (sizeof(net::Ethernet) + record.header.overhead + ip_bytes + kUdpBytes + padding >
+      output.worker.pool.max_frame()) {
+    output.worker.pool.release(chunk);
+    return;
+  }
+  const std::uint32_t udp_bytes = kUdpBytes + padding;
+  const std::uint32_t header = write_ip(from, record.underlay, udp_bytes, start);
+  std::memset(start + header + kUdpBytes, 0, padding);
   auto* udp = net::at<net::Udp>(start + header);
   udp->source = Be16::of(kProbePort);
   udp->destination = Be16::of(kProbePort);
-  udp->length = Be16::of(kUdpBytes);
+  udp->length = Be16::of(static_cast<std::uint16_t>(udp_bytes));
   udp->checksum = Be16{};
   *net::at<Probe>(start + header + sizeof(net::Udp)) = {Be32::of(kMagic), kVersion, kind, Be16::of(flags), sequence};
-  const std::uint64_t pseudo = net::pseudo_header_sum(from, record.underlay, IpProtocol::kUdp, kUdpBytes);
-  const std::uint16_t checksum = net::checksum(start + header, kUdpBytes, pseudo);
+  const std::uint64_t pseudo = net::pseudo_header_sum(from, record.underlay, IpProtocol::kUdp, udp_bytes);
+  const std::uint16_t checksum = net::checksum(start + header, kUdpBytes, pseudo);  // the padding is zero
   udp->checksum = Be16::raw(checksum == 0 ? 0xffff : checksum);
 
-  if (push_tunnel(output, frame, start, header + kUdpBytes, family, peer, Vni{identity::kHealth.value()}, kProbePort)) {
+  if (push_tunnel(output, frame, start, header + udp_bytes, family, peer, Vni{identity::kHealth.value()}, kProbePort)) {
     output.worker.pool.release(chunk);
     return;
   }
   send_frame(output, frame, record.adjacency);
 }
 
+// Those of sizes have numbers of their own.
+OutstandingProbes& outstanding(Output& output, std::uint32_t sequence) noexcept {
+  SharedState& shared = output.worker.shared;
+  return (sequence & kSizedProbe) != 0 ? shared.sized_probes : shared.probes;
+}
+
 void answer(Output& output, PeerId peer, std::uint16_t flags, Be32 sequence) noexcept {
+  if ((sequence.host() & kSizedProbe) != 0) {  // of the path, and not of this gateway
+    transmit(output, peer, kAnswer, 0, sequence);
+    output.worker.counters.probes_answered.add();
+    return;
+  }
   const bool understands = (flags & kUnderstandsDraining) != 0;
   output.worker.shared.heard_probes.heard(peer, !understands                 ? ProbeSaid::kNothing
                                                 : (flags & kHasAnother) != 0 ? ProbeSaid::kAnother
@@ -109,10 +132,10 @@ void answer(Output& output, PeerId peer, std::uint16_t flags, Be32 sequence) noe
 
 }  // namespace
 
-void send_probe(Output& output, PeerId peer, std::uint32_t sequence, bool another) noexcept {
-  output.worker.shared.probes.sent(peer, sequence);
+void send_probe(Output& output, PeerId peer, std::uint32_t sequence, bool another, Bytes bytes) noexcept {
+  outstanding(output, sequence).sent(peer, sequence);
   const auto flags = static_cast<std::uint16_t>(kUnderstandsDraining | (another ? kHasAnother : 0));
-  transmit(output, peer, kRequest, flags, Be32::of(sequence));
+  transmit(output, peer, kRequest, flags, Be32::of(sequence), bytes.value());
 }
 
 void handle_probe(Output& output, Packet& packet) noexcept {
@@ -129,7 +152,7 @@ void handle_probe(Output& output, Packet& packet) noexcept {
     answer(output, packet.origin.peer(), probe->flags.host(), probe->sequence);
   } else {
     const std::uint32_t sequence = probe->sequence.host();
-    if (!output.worker.shared.probes.take(packet.origin.peer(), sequence)) {
+    if (!outstanding(output, sequence).take(packet.origin.peer(), sequence)) {
       packet.drop(DropReason::kProbe);
       return;
     }

@@ -78,6 +78,10 @@ class TunnelMatch {
 // is consumed. Returns the drop reason on failure. (decap_slow.cc)
 [[nodiscard]] std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noexcept;
 
+// A packet on the underlay that is no tunnel packet. True: it is an ICMP error of the underlay's about a tunnel packet
+// of ours, from which the path's MTU is learned, and has been consumed or dropped. (underlay_icmp_slow.cc)
+[[nodiscard]] bool take_underlay_error(PathContext& context, Packet& packet) noexcept;
+
 // Whether the mark of the underlay changes that of the inner packet, if that is IPv4 (RFC 6040 section 4.2):
 // congestion, or ECT(1) over ECT(0). `start`: the four bytes that end with the outer type of service.
 [[nodiscard]] inline bool changes_ecn(std::uint32_t start, const std::uint8_t* inner_ethernet) noexcept {

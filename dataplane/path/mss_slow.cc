@@ -14,10 +14,10 @@ constexpr std::uint8_t kEndOfOptions = 0, kNoOperation = 1, kMaximumSegment = 2,
 std::uint32_t mtu_back(const PathContext& context, const Packet& packet) noexcept {
   const AdjacencyTable& adjacencies = context.shared.adjacencies;
   if (packet.origin.side() != Side::kFabric) {
-    return mtu_behind(adjacencies, context.arrived_on, 0);
+    return mtu_of(adjacencies, context.arrived_on);
   }
   const PeerRecord& peer = (*context.snapshot->peers)[packet.origin.peer()];
-  return mtu_behind(adjacencies, context.shared.options.underlay_device, peer.header.overhead);
+  return mtu_behind(adjacencies, context.shared.options.underlay_device, peer);
 }
 
 // The value of the option among those of the header at `tcp`, or nullptr.

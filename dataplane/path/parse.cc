@@ -28,6 +28,9 @@ std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const 
   if (tunnel != nullptr && tunnel->is_tunnel(packet)) {
     return decapsulate(context, packet);
   }
+  if (tunnel != nullptr && take_underlay_error(context, packet)) {
+    return std::nullopt;
+  }
   if (const auto drop = parse_flow(packet, context.shared.options.realm); drop || packet.fragment == Fragment::kNone) {
     return drop;
   }

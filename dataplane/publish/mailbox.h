@@ -16,14 +16,15 @@ struct ProbeCommand {
   PeerId peer;
   std::uint32_t sequence = 0;
   bool another = false;
+  Bytes bytes;  // of the outer IP packet; 0: as short as it can be
 };
 
 struct WorkerEvent {
-  enum class Kind : std::uint8_t { kNeighbourRequest, kProbeAnswer } kind = Kind::kNeighbourRequest;
+  enum class Kind : std::uint8_t { kNeighbourRequest, kProbeAnswer, kPathMtu } kind = Kind::kNeighbourRequest;
   DeviceId device;
   IpAddress address;
   PeerId peer;
-  std::uint32_t sequence = 0;
+  std::uint32_t sequence = 0;  // kPathMtu: bytes
   bool draining = false;
 };
 

@@ -103,6 +103,7 @@ Status Publisher::apply(const TableDelta& delta) {
   std::vector<EpochIndex> moved;
   bool everything = false;
   const std::set<PeerId> new_peers = apply_peers(delta, *next, moved);
+  apply_path_mtus(delta, new_peers, *next, moved);
   apply_clusters(delta, new_peers, *next, moved, everything);
   if (delta.aliases) {
     apply_aliases(*delta.aliases, *next, everything);

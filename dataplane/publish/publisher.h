@@ -54,6 +54,8 @@ class Publisher {
   void count_backends(const FrontendEntry& frontend, int by, std::set<std::size_t>& shards);
   // Returns those that have come, changed or gone.
   std::set<PeerId> apply_peers(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved);
+  void apply_path_mtus(const TableDelta& delta, const std::set<PeerId>& new_peers, Snapshot& next,
+                       std::vector<EpochIndex>& moved);
   void apply_clusters(const TableDelta& delta, const std::set<PeerId>& new_peers, Snapshot& next,
                       std::vector<EpochIndex>& moved, bool& everything);
   [[nodiscard]] std::map<ClusterId, const ClusterEntry*> changed_clusters(const TableDelta& delta) const;
@@ -72,6 +74,7 @@ class Publisher {
 
   SharedState& shared_;
   std::map<PeerId, PeerEntry> peers_;
+  std::map<PeerId, PathMtu> path_mtus_;  // of those of them that have one
   std::map<ClusterId, ClusterEntry> clusters_;
   PrefixRanges cluster_prefixes_;  // with the ids of their clusters
   AliasPrefixes aliases_;

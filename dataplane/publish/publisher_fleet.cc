@@ -8,8 +8,14 @@
 namespace isthmus {
 namespace {
 
+// Where the underlay may not fragment what goes to a gateway, the path's MTU is learned, and nobody has to reassemble.
+// A node's CNI sends without DF too, and its kernel reassembles.
 OuterHeader header_to(const PeerEntry& peer, const TunnelEnds& own) {
-  return encap::build(peer.kind, own.address(peer.underlay.family()), peer.underlay, peer.udp_port);
+  OuterHeader header = encap::build(peer.kind, own.address(peer.underlay.family()), peer.underlay, peer.udp_port);
+  if (peer.gateway) {
+    encap::forbid_fragments(header);
+  }
+  return header;
 }
 
 // Appends the words of all addresses in the prefixes. False, and nothing is appended: they are too many.
@@ -66,6 +72,9 @@ std::set<PeerId> Publisher::apply_peers(const TableDelta& delta, Snapshot& next,
     }
     if (!added) {
       move(at->second, -1);
+      if (at->second.underlay != peer.underlay) {
+        path_mtus_.erase(peer.id);
+      }
     }
     at->second = peer;
     move(peer, 1);
@@ -74,6 +83,7 @@ std::set<PeerId> Publisher::apply_peers(const TableDelta& delta, Snapshot& next,
     if (const auto at = peers_.find(id); at != peers_.end()) {
       move(at->second, -1);
       peers_.erase(at);
+      path_mtus_.erase(id);
     }
   }
   if (!changed.empty() || next.peers == nullptr) {
@@ -89,6 +99,38 @@ std::set<PeerId> Publisher::apply_peers(const TableDelta& delta, Snapshot& next,
     next.peers = std::move(table);
   }
   return changed;
+}
+
+// Decisions that lead to the peer depend on its word, and so does what XDP has of them.
+void Publisher::apply_path_mtus(const TableDelta& delta, const std::set<PeerId>& new_peers, Snapshot& next,
+                                std::vector<EpochIndex>& moved) {
+  std::set<PeerId> changed;
+  for (const PathMtu& path : delta.path_mtus) {
+    const auto peer = peers_.find(path.peer);
+    const auto known = path_mtus_.find(path.peer);
+    if (peer == peers_.end() || path.mtu == (known == path_mtus_.end() ? Bytes{0} : known->second.mtu)) {
+      continue;
+    }
+    path_mtus_.insert_or_assign(path.peer, path);
+    changed.insert(path.peer);
+    moved.push_back(EpochTable::of_peer(path.peer));
+    if (peer->second.cluster == shared_.options.cluster) {
+      moved.push_back(EpochTable::of_own_peers());
+    }
+  }
+  for (const PeerId id : new_peers) {  // whose records are new
+    if (path_mtus_.contains(id)) {
+      changed.insert(id);
+    }
+  }
+  if (changed.empty()) {
+    return;
+  }
+  auto table = std::make_shared<PeerTable>(*next.peers);
+  for (const PeerId id : changed) {
+    table->set_path_mtu(id, static_cast<std::uint16_t>(std::min<std::uint32_t>(path_mtus_[id].mtu.value(), 0xffff)));
+  }
+  next.peers = std::move(table);
 }
 
 // A gateway that ceases or begins to be live changes its own word; one that returns gets new flows, and the replies to

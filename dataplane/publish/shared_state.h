@@ -37,7 +37,7 @@ struct SharedState {
   AdjacencyTable adjacencies;
   FragmentTable fragments;
   std::unique_ptr<FlowTable> flows;
-  OutstandingProbes probes;
+  OutstandingProbes probes, sized_probes;
   HeardProbes heard_probes;
   std::atomic<bool> draining{false};  // is said to peers' probes; control writes, workers read
   // Control, after `snapshot` was replaced and before a word is incremented: peers that have come, changed or gone.

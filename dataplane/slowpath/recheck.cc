@@ -94,7 +94,7 @@ bool peers_stand(const Recheck& r) noexcept {
   }
   const PeerRecord& peer = (*snapshot.peers)[r.block.encap_peer];
   return is_usable(snapshot, r.block.destination_cluster, r.block.encap_peer) && peer.adjacency == r.block.adjacency &&
-         mtu_behind(r.context.shared.adjacencies, r.block.device, peer.header.overhead) == r.block.mtu;
+         mtu_behind(r.context.shared.adjacencies, r.block.device, peer) == r.block.mtu;
 }
 
 }  // namespace

@@ -76,7 +76,7 @@ void leave_by_tunnel(const DecisionInput& in, PeerId id, std::uint32_t hash, Egr
   egress.hash = hash;
   egress.device = in.tables.options.underlay_device;
   egress.adjacency = peer.adjacency;
-  egress.mtu = mtu_behind(in.tables.adjacencies, egress.device, peer.header.overhead);
+  egress.mtu = mtu_behind(in.tables.adjacencies, egress.device, peer);
 }
 
 // By a route: outside a tunnel, or in that of the own node which has the address.
@@ -90,7 +90,7 @@ void leave_by_route(const DecisionInput& in, const LocalRoute* found, const Flow
   egress.device = found->device;
   egress.adjacency = found->next_hop;
   egress.on_link = found->next_hop == kNoAdjacency;  // one neighbour per address, made when the decision is committed
-  egress.mtu = mtu_behind(in.tables.adjacencies, egress.device, 0);
+  egress.mtu = mtu_of(in.tables.adjacencies, egress.device);
 }
 
 const LocalRoute* route_to(const DecisionInput& in, const IpAddress& address) noexcept {
@@ -106,9 +106,15 @@ bool is_usable(const Snapshot& snapshot, ClusterId cluster, PeerId peer) noexcep
          (!record.gateway || std::find(gateways.begin(), gateways.end(), peer) != gateways.end());
 }
 
-std::uint16_t mtu_behind(const AdjacencyTable& adjacencies, DeviceId device, std::uint32_t overhead) noexcept {
+std::uint16_t mtu_of(const AdjacencyTable& adjacencies, DeviceId device) noexcept {
   constexpr std::uint32_t kLongest = 0xffff;
-  return static_cast<std::uint16_t>(std::min(kLongest, adjacencies.mtu(device).value() - overhead));
+  return static_cast<std::uint16_t>(std::min(kLongest, adjacencies.mtu(device).value()));
+}
+
+std::uint16_t mtu_behind(const AdjacencyTable& adjacencies, DeviceId device, const PeerRecord& peer) noexcept {
+  const std::uint16_t most = mtu_of(adjacencies, device);
+  const std::uint16_t outer = peer.path_mtu != 0 ? std::min(most, peer.path_mtu) : most;
+  return static_cast<std::uint16_t>(outer - peer.header.overhead);
 }
 
 bool is_native(const DecisionInput& in, const IpAddress& address) noexcept {

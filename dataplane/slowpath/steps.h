@@ -28,9 +28,10 @@ void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm re
 [[nodiscard]] IpAddress fleet_form(const Snapshot& snapshot, const IpAddress& address) noexcept;
 // Whether packets for the cluster may go to the peer. (route.cc)
 [[nodiscard]] bool is_usable(const Snapshot& snapshot, ClusterId cluster, PeerId peer) noexcept;
-// The longest inner packet that the device takes behind `overhead` bytes. (route.cc)
+// The longest packet that the device takes, and the longest inner one in the peer's tunnel. (route.cc)
+[[nodiscard]] std::uint16_t mtu_of(const AdjacencyTable& adjacencies, DeviceId device) noexcept;
 [[nodiscard]] std::uint16_t mtu_behind(const AdjacencyTable& adjacencies, DeviceId device,
-                                       std::uint32_t overhead) noexcept;
+                                       const PeerRecord& peer) noexcept;
 // Whether the underlay routes an address of another cluster, without a tunnel. (route.cc)
 [[nodiscard]] bool is_native(const DecisionInput& in, const IpAddress& address) noexcept;
 // Depends on a peer. (decide.cc)

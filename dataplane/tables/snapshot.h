@@ -29,6 +29,7 @@ struct PeerRecord {
   AdjacencyId adjacency;
   bool gateway = false;
   EncapsulationKind from_kind = EncapsulationKind::kVxlan;  // of the packets that it sends
+  std::uint16_t path_mtu = 0;                               // PathMtu::mtu
   [[nodiscard]] bool known() const noexcept { return cluster != kNoCluster; }
 };
 
@@ -39,6 +40,8 @@ class PeerTable {
   PeerTable();
   void set(const PeerEntry& peer, const OuterHeader& header);
   void erase(PeerId id);
+  // Of a known peer.
+  void set_path_mtu(PeerId id, std::uint16_t mtu) { change(id).path_mtu = mtu; }
 
   // The peer with this underlay address, or kNoPeer. Usually one or two probes.
   [[nodiscard]] PeerId find(const IpAddress& underlay) const noexcept {

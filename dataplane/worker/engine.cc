@@ -186,16 +186,14 @@ class EngineImplementation final : public Engine {
   }
   std::size_t endpoint_count() const override { return shared_.endpoints.size(); }
 
-  AdjacencyId adjacency(DeviceId device, const IpAddress& next_hop) override {
-    return shared_.adjacencies.claim(device, next_hop);
-  }
+  AdjacencyId adjacency(DeviceId id, const IpAddress& hop) override { return shared_.adjacencies.claim(id, hop); }
   void release_adjacency(AdjacencyId id) override { shared_.adjacencies.release(id); }
   bool take_adjacency_used(AdjacencyId id) override { return shared_.adjacencies.take_used(id); }
   void age_adjacencies(Seconds limit) override { shared_.adjacencies.age(shared_.flows->now(), limit); }
   void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) override { shared_.adjacencies.set_mac(id, mac); }
 
-  bool send_probe(PeerId peer, std::uint32_t sequence, bool another) override {
-    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence, another});
+  bool send_probe(PeerId peer, std::uint32_t sequence, bool another, Bytes bytes) override {
+    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence, another, bytes});
     probes_refused_ += sent ? 0 : 1;
     return sent;
   }
@@ -210,6 +208,8 @@ class EngineImplementation final : public Engine {
       while (worker->mailbox().next_event(event)) {
         if (event.kind == WorkerEvent::Kind::kNeighbourRequest) {
           events.neighbours.push_back({event.device, event.address});
+        } else if (event.kind == WorkerEvent::Kind::kPathMtu) {
+          events.path_mtu_claims.push_back({event.peer, Bytes{event.sequence}, event.address});
         } else {
           events.probe_answers.push_back({event.peer, event.sequence, event.draining});
         }

@@ -210,7 +210,9 @@ class StrictReversePath(FleetCase):
                 ["cat", "/proc/sys/net/ipv4/conf/eth0/rp_filter"]).stdout.strip(), "2")
 
 
-class JumboUnderlay(FleetCase):
+class JumboLinks:
+    """Mix-in for a FleetCase: every link of the fleet has an MTU of 9,000 bytes."""
+
     @classmethod
     def make_fleet(cls):
         cls.addClassCleanup(setattr, topology, "POD_ROUTE_MTU", topology.POD_ROUTE_MTU)
@@ -232,6 +234,8 @@ class JumboUnderlay(FleetCase):
         fleet.build = build_with_jumbo_links
         return fleet
 
+
+class JumboUnderlay(JumboLinks, FleetCase):
     def test_the_local_device_has_an_mtu_that_the_engine_carries_and_bulk_transfers_pass(self):
         link = self.fleet.node("east", "node1").run(["ip", "-o", "link", "show", "isthmus0"]).stdout
         self.assertIn("mtu 3456 ", link)

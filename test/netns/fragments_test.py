@@ -150,7 +150,7 @@ class Fragments(FleetCase):
 
 
 class FragmentedTunnels(FleetCase):
-    """The router's links to west carry 1,300 bytes, and nobody is told: tunnel packets have no DF."""
+    """The router's links to west carry 1,300 bytes, and nobody is told: the router clears DF and fragments."""
 
     @classmethod
     def prepare(cls):
@@ -158,6 +158,9 @@ class FragmentedTunnels(FleetCase):
 
     def test_tunnel_packets_that_the_underlay_fragments_are_put_together(self):
         router = self.fleet.topology.namespaces["router"]
+        router.run(["nft", "-f", "-"], stdin="table ip cleared {\n chain prerouting {\n"
+                   "  type filter hook prerouting priority raw;\n  udp dport 8472 ip frag-off set 0;\n }\n}\n")
+        self.addCleanup(router.run, ["nft", "delete table ip cleared"])
         for device in ("west", "east"):
             router.ip(f"link set {device} mtu 1300")
             self.addCleanup(router.ip, f"link set {device} mtu 1500")

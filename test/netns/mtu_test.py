@@ -1,10 +1,12 @@
 """Path MTU and ICMP: traces, segment sizes, and paths that carry less than their ends believe."""
 
+import concurrent.futures
 import re
 import unittest
 
-from fleet_case import FleetCase, plan, pod
-from fleet.traffic import iperf
+import devices_test
+from fleet_case import FleetCase, plan, pod, wait_until
+from fleet.traffic import iperf, ping
 
 PAIRS = (("east", "west"), ("north", "west"), ("west", "north"))
 
@@ -64,6 +66,131 @@ class Segments(FleetCase):
                         self.assertGreater(sent["bytes"], 10 << 20)
                         self.assertEqual(self.drops().get("oversize", 0), before.get("oversize", 0))
         self.assertEqual(self.checksum_errors(), {})
+
+
+class Paths:
+    """What the gateways know of the underlay's paths, all of which pass one router."""
+
+    def rows(self):
+        """(gateway, peer, inner MTU, source) of every pair of gateways."""
+        return [(name, row["name"], row["inner_mtu"], row["path_mtu_source"])
+                for name, gateway in self.fleet.gateways.items()
+                for row in gateway.status()["peers"] if row["gateway"] and row["health"]]
+
+    def wait_known(self, inner, source):
+        """Until every gateway knows that every path carries so much."""
+        try:
+            wait_until(lambda: all(row[2:] == (inner, source) for row in self.rows()), 60, 0.3, "path MTUs")
+        except TimeoutError as error:
+            raise AssertionError(f"{error}: {self.rows()}, not {inner} by {source}") from error
+
+    def lose(self, longer_than):
+        """The router silently loses tunnel packets that are longer; None: no more."""
+        router = self.fleet.topology.namespaces["router"]
+        router.run(["nft", "delete table inet hole"], check=False)
+        if longer_than:
+            # Of tunnels only: what nodes of one site send each other passes the router's bridge, and this hook too.
+            router.run(["nft", "-f", "-"], stdin="table inet hole {\n chain forward {\n"
+                       "  type filter hook forward priority 0;\n"
+                       f"  udp dport {plan.TUNNEL_PORTS[plan.encapsulation]} meta length gt {longer_than} "
+                       "counter drop;\n }\n}\n")
+
+    def transfer(self, source, target, *options):
+        """A transfer of iperf3 between pods that know nothing of the path: bytes received."""
+        client, server = pod_routes(self, source), self.fleet.pod(target, "web-0")
+        pod_routes(self, target, "web-0")
+        entry = pod(f"{target}-web-0")
+        return [iperf(client, server, address, "-n", "20M", *options)["bytes"] for address in (entry.ipv4, entry.ipv6)]
+
+
+class ReportedPaths(Paths, FleetCase):
+    """No check is due in the time of a test: routers say what the paths carry."""
+    settings = {"health": "{path_mtu_interval: 30m}"}
+
+    def narrow(self, cluster, mtu):
+        """The router's link to the cluster's site has that MTU, and the router says so."""
+        self.fleet.topology.namespaces["router"].ip(f"link set {cluster} mtu {mtu}")
+
+    def test_what_a_router_reports_is_learned_and_told_to_the_pods(self):
+        self.addCleanup(self.narrow, "west", 1500)
+        self.wait_known(1450, "device")
+        self.narrow("west", 1380)
+        client, target = pod_routes(self, "north"), pod("west-web-0")
+        ping(client, target.ipv4, size=1422, dont_fragment=True)  # finds the link, and is lost
+        gateway = self.fleet.gateways["north-1"]
+
+        def known():
+            row = next(row for row in gateway.status()["peers"] if row["name"] == "west-1")
+            return (row["inner_mtu"], row["path_mtu_source"]) == (1330, "probes")
+        wait_until(known, 30, what="the path's MTU")
+        self.assertGreater(gateway.status()["packets"]["path_mtu_claims"], 0)
+        told = client.run(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1422", target.ipv4],
+                          check=False).stdout
+        self.assertRegex(told, r"(?i)frag needed.*mtu = 1330")
+        told = client.run(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1402", target.ipv6],
+                          check=False).stdout
+        self.assertRegex(told, r"(?i)packet too big.*mtu=1330")
+        self.assertTrue(ping(client, target.ipv4, size=1330 - 28, dont_fragment=True))
+        self.assertGreater(min(self.transfer("north", "west")), 10 << 20)
+
+
+class HoledPaths(Paths, FleetCase):
+    """Black holes before gateways with one device and with two."""
+    settings = {"health": "{path_mtu_interval: 1s}"}
+
+    def test_transfers_pass_behind_a_silent_black_hole(self):
+        self.addCleanup(self.lose, None)
+        for outer in (1400, 1280):
+            self.lose(outer)
+            self.wait_known(outer - 50, "probes")
+            for source, target in PAIRS:
+                for options in ((), ("-R",)):
+                    with self.subTest(outer=outer, source=source, target=target, options=options):
+                        self.assertGreater(min(self.transfer(source, target, *options)), 10 << 20)
+
+    def handed_down(self, name):
+        """Packets that the gateway's XDP programs have forwarded."""
+        return sum(device["forwarded_in_kernel"]["packets"] for device in self.fleet.gateways[name].status()["devices"])
+
+    def test_a_transfer_in_xdp_goes_on_when_its_path_shrinks(self):
+        """The transfer takes some ten seconds, of which the path is whole until it is handed down. Its receiver has not
+        counted the last of it when its sender ends."""
+        self.addCleanup(self.lose, None)
+        for source, target, outer in (("north", "west", 1400), ("west", "north", 1400), ("east", "west", 1400)):
+            client, entry = pod_routes(self, source), pod(f"{target}-web-0")
+            server = pod_routes(self, target, "web-0")
+            for address in (entry.ipv4, entry.ipv6):
+                with self.subTest(source=source, target=target, address=address), \
+                        concurrent.futures.ThreadPoolExecutor() as pool:
+                    self.lose(None)
+                    self.wait_known(1450, "device")
+                    names = [name for name in self.fleet.gateways if name.split("-")[0] in (source, target)]
+                    before = sum(map(self.handed_down, names))
+                    run = pool.submit(iperf, client, server, address, "-n", "30M", "-b", "24M", timeout=90)
+                    wait_until(lambda: sum(map(self.handed_down, names)) - before > 2000, what="packets in XDP")
+                    self.lose(outer)
+                    self.assertFalse(run.done())
+                    self.assertGreater(run.result()["bytes"], 25 << 20)
+
+
+class JumboPaths(devices_test.JumboLinks, Paths, FleetCase):
+    """Links of 9,000 bytes, of which the engine takes what its buffers hold, with a black hole in the middle."""
+    settings = {"health": "{path_mtu_interval: 1s}"}
+
+    def test_transfers_pass_whatever_the_path_carries(self):
+        self.addCleanup(self.lose, None)
+        for outer in (3000, 1500, 1280):
+            self.lose(outer)
+            self.wait_known(outer - 50, "probes")
+            for options in ((), ("-R",)):
+                with self.subTest(outer=outer, options=options):
+                    self.assertGreater(min(self.transfer("east", "west", *options)), 10 << 20)
+        client, target = pod_routes(self, "east"), pod("west-web-0").ipv4
+        self.assertIsNone(ping(client, target, size=1231 - 28, dont_fragment=True))
+        self.assertTrue(ping(client, target, size=1230 - 28, dont_fragment=True))
+        self.lose(None)
+        wait_until(lambda: all(row[3] == "device" for row in self.rows()), 60, what="the device's MTU")
+        self.assertGreater(min(self.transfer("north", "west")), 10 << 20)
 
 
 if __name__ == "__main__":

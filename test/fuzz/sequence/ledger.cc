@@ -150,7 +150,7 @@ void Ledger::check_frame(const Output& out) const {
   const Actors& at = fleet_.rig().at;
   if (packet.tunnelled) {
     must(out.underlay && packet.outer_source == at.gateway && fleet_.is_tunnel_end(packet.outer_destination));
-    must(packet.vni > 1 && packet.vni != 9 && packet.vni != 10 && packet.outer_ttl == 64 && !packet.outer_df);
+    must(packet.vni > 1 && packet.vni != 9 && packet.vni != 10 && packet.outer_ttl == 64);
   } else if (!out.underlay) {
     must(Prefix::parse(packet.destination.is_ipv4() ? "10.1.0.0/16" : "fd00:1::/48")->contains(packet.destination));
   }

@@ -96,6 +96,17 @@ Packet ipv6_fragment(const char* source, const char* destination, std::uint8_t p
   return p;
 }
 
+// An ICMP error to the gateway about that frame's packet, of the same family.
+Packet error_about(const Packet& frame, std::uint8_t type, std::uint8_t code = 0, unsigned fragment = 0) {
+  const bool v4 = frame[12] == 8;
+  Packet p = v4 ? ipv4({.source = kUnknownAddress, .destination = kGateway, .protocol = 1, .fragment = fragment})
+                : ipv6("2001:db8::fe", kGateway6, 0, 58);
+  p.resize(p.size() - 8);
+  p.insert(p.end(), {type, code, 0, 0, 0, 0, 5, 0x78});
+  p.insert(p.end(), frame.begin() + 14, frame.end());
+  return p;
+}
+
 Packet truncated(Packet p, std::size_t to) {
   p.resize(to);
   return p;
@@ -184,6 +195,9 @@ std::vector<Row> rows() {
   const Counter passed = &isthmus_steer_counters::passed;
   const Counter tunnel = &isthmus_steer_counters::taken_tunnel;
   const Counter plain = &isthmus_steer_counters::taken_plain;
+  const Counter error = &isthmus_steer_counters::taken_error;
+  const Packet to_peer = ipv4({.source = kGateway, .destination = kPeer, .destination_port = 8472});
+  const Packet to_peer6 = ipv6(kGateway6, kPeer6, 8472);
   const Counter foreign = &isthmus_steer_counters::foreign_source;
   const Counter not_a_peer = &isthmus_steer_counters::not_a_peer;
   const Packet from_peer = ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472});
@@ -197,6 +211,32 @@ std::vector<Row> rows() {
        ipv4({.source = kPeer, .destination = kGateway, .destination_port = 8472, .fragment = 0x4000}),
        XDP_REDIRECT,
        {tunnel}},
+      {"a tunnel packet was too long", error_about(to_peer, 3, 4), XDP_REDIRECT, {error}},
+      {"a tunnel packet over IPv6 was too long", error_about(to_peer6, 2), XDP_REDIRECT, {error}},
+      {"another error about a tunnel packet", error_about(to_peer, 3, 3), XDP_PASS, {passed}},
+      {"another error about a tunnel packet over IPv6", error_about(to_peer6, 3), XDP_PASS, {passed}},
+      {"a fragment of such an error", error_about(to_peer, 3, 4, 0x2000), XDP_PASS, {passed}},
+      {"a packet to no peer was too long",
+       error_about(ipv4({.source = kGateway, .destination = kUnknownAddress, .destination_port = 8472}), 3, 4),
+       XDP_PASS,
+       {passed}},
+      {"a packet over IPv6 to no peer was too long",
+       error_about(ipv6(kGateway6, "2001:db8::77", 8472), 2),
+       XDP_PASS,
+       {passed}},
+      {"a packet to another port of a peer was too long",
+       error_about(ipv4({.source = kGateway, .destination = kPeer, .destination_port = 53}), 3, 4),
+       XDP_PASS,
+       {passed}},
+      {"a TCP packet to a peer was too long",
+       error_about(ipv4({.source = kGateway, .destination = kPeer, .protocol = 6, .destination_port = 8472}), 3, 4),
+       XDP_PASS,
+       {passed}},
+      {"an error that quotes too little", truncated(error_about(to_peer, 3, 4), 14 + 20 + 8 + 27), XDP_PASS, {passed}},
+      {"an error over IPv6 that quotes too little",
+       truncated(error_about(to_peer6, 2), 14 + 40 + 8 + 47),
+       XDP_PASS,
+       {passed}},
       {"tunnel packet from an unknown address",
        ipv4({.source = kUnknownAddress, .destination = kGateway, .destination_port = 8472}),
        XDP_PASS,
