@@ -392,23 +392,6 @@ void add_policy_fields(std::vector<ConfigField>& fields) {
 }
 
 void add_service_fields(std::vector<ConfigField>& fields) {
-  fields.push_back(duration<std::uint64_t>(
-      "health.interval", [](GatewayConfig& c) -> std::uint64_t& { return c.health_interval_ms; }, 10, 60'000,
-      "Time between two probes of a peer gateway."));
-  fields.push_back(number<unsigned>(
-      "health.misses", [](GatewayConfig& c) -> unsigned& { return c.health_misses; }, 1, kMaxHealthMisses,
-      "Consecutive probes without an answer after which a peer is unreachable."));
-  fields.push_back(number<unsigned>(
-      "health.recover", [](GatewayConfig& c) -> unsigned& { return c.health_recover; }, 1, 1000,
-      "Consecutive answers after which an unreachable peer is alive again."));
-  fields.push_back(duration<std::uint64_t>(
-      "health.hold", [](GatewayConfig& c) -> std::uint64_t& { return c.health_hold_ms; }, 0, kHour,
-      "How long connections keep their backend in a cluster that became unreachable."));
-  fields.push_back(duration<std::uint64_t>(
-      "health.path_mtu_interval", [](GatewayConfig& c) -> std::uint64_t& { return c.health_path_mtu_ms; }, 0, kHour,
-      "Time between two checks of how long packets the underlay carries to a peer gateway, with a probe of that "
-      "length. "
-      "0s: it is not probed, and what routers of the underlay say is taken for ten minutes."));
   fields.push_back(optional_name(
       "dns.file", [](GatewayConfig& c) -> std::optional<std::string>& { return c.dns_file; }, is_path,
       "an absolute path", "Hosts file to write the names of the global services to. Absent: none is written."));
@@ -493,6 +476,7 @@ const std::vector<ConfigField>& config_fields() {
     add_hub_fields(fields);
     add_admission_fields(fields);
     add_policy_fields(fields);
+    add_health_fields(fields);
     add_service_fields(fields);
     add_state_fields(fields);
     return fields;

@@ -113,7 +113,7 @@ struct HostPrefixes {
 struct TableDelta {
   std::vector<PeerEntry> upsert_peers;
   std::vector<PeerId> remove_peers;
-  std::vector<PathMtu> path_mtus;  // that have changed; those of unknown peers are left out
+  std::vector<PathMtu> path_mtus;                       // that have changed; those of unknown peers are left out
   std::optional<std::vector<ClusterEntry>> clusters;    // whole list
   std::vector<ClusterEntry> changed_clusters;           // of known ids; none where there is the whole list
   std::optional<AliasPrefixes> aliases;                 // of our own cluster; whole list

@@ -15,14 +15,15 @@ void finish_drop(PathContext& context, const Burst& burst, Packet& packet) noexc
 // first FIN and RST of a direction. (forward_slow.cc)
 [[nodiscard]] bool usable_for_special(PathContext& context, const Packet& packet) noexcept;
 
-// A packet that exceeds the MTU or whose TTL is used up. (rewrite_slow.cc)
-void drop_unsendable(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
 // Of a SYN, which is to be forwarded by the block: lowers the maximum segment size that it announces to what the path
 // carries in either direction. (mss_slow.cc)
 void clamp_segments(const PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
 // A complete frame whose next hop has no MAC address yet, or whose transmit batch is full. False: it has been dropped.
 // (forward_slow.cc)
 [[nodiscard]] bool keep_waiting(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
+
+// How a tunnel packet is fragmented. (split_slow.cc)
+struct TunnelCut;
 
 // What forwarding reads for each packet of a burst, and the sums it keeps until the burst's end.
 class Forwarder {
@@ -59,8 +60,7 @@ class Forwarder {
   template <bool kOrdinary>
   [[nodiscard]] bool forward_ipv4(Packet& packet, const DirectionBlock& block) noexcept {
     if (packet.ip_bytes > block.mtu || !rewrite_ordinary(packet, block)) [[unlikely]] {
-      drop_unsendable(context_, packet, block);
-      return false;
+      return forward_unsendable(packet, block);
     }
     if constexpr (kOrdinary) {
       account(packet);
@@ -85,6 +85,20 @@ class Forwarder {
     return send(packet, block, header_bytes);
   }
 
+  // What exceeds the MTU or whose TTL is used up. (forward_slow.cc)
+  [[nodiscard]] bool forward_unsendable(Packet& packet, const DirectionBlock& block) noexcept;
+  // What exceeds the MTU: sends it in fragments, or drops it. (split_slow.cc)
+  [[nodiscard]] bool forward_too_long(Packet& packet, const DirectionBlock& block) noexcept;
+  [[nodiscard]] bool forward_in_fragments(Packet& packet, const DirectionBlock& block) noexcept;
+  [[nodiscard]] Packet begin_piece(const Packet& first, Frame& frame) noexcept;
+  void send_fragment(const Packet& first, const DirectionBlock& block, const std::uint8_t* data, std::uint32_t bytes,
+                     std::uint32_t offset, bool more) noexcept;
+  [[nodiscard]] bool tunnel_in_fragments(Packet& packet, const DirectionBlock& block) noexcept;
+  void send_tunnel_fragment(const Packet& first, const DirectionBlock& block, const TunnelCut& cut,
+                            const std::uint8_t* data, std::uint32_t bytes, std::uint32_t offset, bool more) noexcept;
+  void account_any(const Packet& packet) noexcept;
+  // What has been rewritten, by a tunnel or without.
+  [[nodiscard]] bool send_any(Packet& packet, const DirectionBlock& block) noexcept;
   // The header of any kind, or none.
   [[nodiscard]] bool tunnel_other(Packet& packet, const DirectionBlock& block, const OuterHeader& header) noexcept;
   // FlowTable::account_packet() for a packet that sets no mark that its direction does not have.

@@ -14,17 +14,36 @@ void finish_drop(PathContext& context, const Burst& burst, Packet& packet) noexc
   context.pool.release(packet.frame->chunk);
 }
 
+bool Forwarder::forward_unsendable(Packet& packet, const DirectionBlock& block) noexcept {
+  if (packet.ip_bytes > block.mtu) {
+    return forward_too_long(packet, block);
+  }
+  drop_expired(context_, packet);
+  return false;
+}
+
 bool Forwarder::operator()(Packet& packet, const DirectionBlock& block) noexcept {
+  if (packet.ip_bytes > block.mtu) {
+    return forward_too_long(packet, block);
+  }
   if (!rewrite(context_, packet, block)) {
     return false;
   }
   if ((packet.tcp_flags & net::Tcp::kSyn) != 0) {
     clamp_segments(context_, packet, block);
   }
+  account_any(packet);
+  return send_any(packet, block);
+}
+
+void Forwarder::account_any(const Packet& packet) noexcept {
   if (packet.line != nullptr && context_.shared.flows->account_packet(context_.worker, *packet.line, context_.now,
                                                                       Bytes{packet.ip_bytes}, packet.tcp_flags)) {
     report_first_reply(context_, packet);
   }
+}
+
+bool Forwarder::send_any(Packet& packet, const DirectionBlock& block) noexcept {
   if ((block.flags & DirectionBlock::kTunnel) == 0) {
     write_local_type(packet.ip, packet.family);
     tally_.local_bytes += packet.ip_bytes;

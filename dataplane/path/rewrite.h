@@ -1,5 +1,5 @@
-// rewrite: applies the decision to the inner packet: translation, TTL, incremental checksum updates. A packet that
-// exceeds the MTU is dropped here, while it is still as its sender sent it, so that an ICMP error can quote it. One
+// rewrite: applies the decision to the inner packet: translation, TTL, incremental checksum updates. What is dropped
+// here, or before because it exceeds the MTU, is still as its sender sent it, so that an ICMP error can quote it. One
 // packet at a time, as part of forward.
 #pragma once
 
@@ -11,9 +11,14 @@
 
 namespace isthmus {
 
+// No link may carry less, and no sender takes less from an ICMP error (RFC 8200 section 5, RFC 8201 section 4).
+inline constexpr std::uint32_t kLeastIpv6Mtu = 1280;
+
 // The parts that few packets need (rewrite_slow.cc).
-// Drops the packet and sends an ICMP error to its source if it must not be fragmented (DF, or IPv6).
+// Drops a packet that is too long and sends an ICMP error to its source if it must not be fragmented (DF, or IPv6).
 void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept;
+// A packet whose TTL is used up.
+void drop_expired(PathContext& context, Packet& packet) noexcept;
 // Any packet: IPv6, ICMP of both families, ICMP errors about a translated connection too. False: the packet has been
 // dropped.
 [[nodiscard]] bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;

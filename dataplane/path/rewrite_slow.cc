@@ -1,5 +1,5 @@
-// The parts of rewrite that few packets need: IPv6, ICMP, ICMP errors, oversize packets.
-#include "dataplane/path/forward.h"
+// The parts of rewrite that few packets need: IPv6, ICMP, ICMP errors, packets that are dropped.
+#include <algorithm>
 
 #include <limits>
 
@@ -8,6 +8,7 @@
 #include "dataplane/packet/echo.h"
 #include "dataplane/packet/header_chain.h"
 #include "dataplane/packet/parse.h"
+#include "dataplane/path/forward.h"
 
 namespace isthmus {
 namespace {
@@ -200,26 +201,21 @@ bool translate_error(const AliasTable& aliases, Packet& packet, const DirectionB
 }  // namespace
 
 void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept {
-  const bool notify = packet.family == Family::kIpv6 ||
-                      (net::at<net::Ipv4>(packet.ip)->fragment.host() & net::Ipv4::kDontFragment) != 0;
-  if (notify) {
-    send_icmp_error(context.output, packet, IcmpError::kTooBig, Bytes{mtu});
+  const bool v4 = packet.family == Family::kIpv4;
+  if (!v4 || (net::at<net::Ipv4>(packet.ip)->fragment.host() & net::Ipv4::kDontFragment) != 0) {
+    send_icmp_error(context.output, packet, IcmpError::kTooBig, Bytes{v4 ? mtu : std::max(mtu, kLeastIpv6Mtu)});
   }
   packet.drop(DropReason::kOversize);
 }
 
-void drop_unsendable(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
-  if (packet.ip_bytes > block.mtu) {
-    drop_oversize(context, packet, block.mtu);
-  } else {
-    send_icmp_error(context.output, packet, IcmpError::kTimeExceeded);
-    packet.drop(DropReason::kTtlExceeded);
-  }
+void drop_expired(PathContext& context, Packet& packet) noexcept {
+  send_icmp_error(context.output, packet, IcmpError::kTimeExceeded);
+  packet.drop(DropReason::kTtlExceeded);
 }
 
 bool rewrite(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
-  if (packet.ip_bytes > block.mtu || ((block.flags & DirectionBlock::kDecrementTtl) != 0 && !decrement_ttl(packet))) {
-    drop_unsendable(context, packet, block);
+  if ((block.flags & DirectionBlock::kDecrementTtl) != 0 && !decrement_ttl(packet)) {
+    drop_expired(context, packet);
     return false;
   }
   if ((block.flags & DirectionBlock::kRewrite) == 0) {

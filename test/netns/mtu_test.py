@@ -6,9 +6,26 @@ import unittest
 
 import devices_test
 from fleet_case import FleetCase, plan, pod, wait_until
+from fleet import hub
 from fleet.traffic import iperf, ping
 
 PAIRS = (("east", "west"), ("north", "west"), ("west", "north"))
+PYTHON = "/usr/bin/python3"
+# Sends a datagram without DF, whatever its length, and prints who answers it with what was sent.
+DATAGRAM = """
+import socket, sys
+address, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
+s = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET, socket.SOCK_DGRAM)
+if s.family == socket.AF_INET:
+    s.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+s.settimeout(3)
+s.connect((address, port))
+data = bytes(i * 7 % 251 for i in range(size))
+s.send(data)
+name, _, echoed = s.recv(65535).partition(b' ')
+print(name.decode() if echoed == data else 'other data')
+"""
 
 
 def pod_routes(case, cluster, name="client", mtu=None):
@@ -77,23 +94,27 @@ class Paths:
                 for name, gateway in self.fleet.gateways.items()
                 for row in gateway.status()["peers"] if row["gateway"] and row["health"]]
 
-    def wait_known(self, inner, source):
-        """Until every gateway knows that every path carries so much."""
+    def wait_known(self, inner, source, site=""):
+        """Until every gateway knows that every path, or each from and to one site, carries so much."""
+        def known():
+            return all(row[2:] == (inner, source) for row in self.rows()
+                       if not site or site in (row[0].split("-")[0], row[1].split("-")[0]))
         try:
-            wait_until(lambda: all(row[2:] == (inner, source) for row in self.rows()), 60, 0.3, "path MTUs")
+            wait_until(known, 60, 0.3, "path MTUs")
         except TimeoutError as error:
             raise AssertionError(f"{error}: {self.rows()}, not {inner} by {source}") from error
 
-    def lose(self, longer_than):
-        """The router silently loses tunnel packets that are longer; None: no more."""
+    def lose(self, longer_than, site=None):
+        """The router silently loses tunnel packets that are longer, all or from and to one site; None: no more."""
         router = self.fleet.topology.namespaces["router"]
         router.run(["nft", "delete table inet hole"], check=False)
         if longer_than:
             # Of tunnels only: what nodes of one site send each other passes the router's bridge, and this hook too.
+            which = f"udp dport {plan.TUNNEL_PORTS[plan.encapsulation]} meta length gt {longer_than}"
+            links = (f'iifname "{site}"', f'oifname "{site}"') if site else ("",)
             router.run(["nft", "-f", "-"], stdin="table inet hole {\n chain forward {\n"
-                       "  type filter hook forward priority 0;\n"
-                       f"  udp dport {plan.TUNNEL_PORTS[plan.encapsulation]} meta length gt {longer_than} "
-                       "counter drop;\n }\n}\n")
+                       "  type filter hook forward priority 0;\n" +
+                       "".join(f"  {link} {which} counter drop;\n" for link in links) + " }\n}\n")
 
     def transfer(self, source, target, *options):
         """A transfer of iperf3 between pods that know nothing of the path: bytes received."""
@@ -148,6 +169,50 @@ class HoledPaths(Paths, FleetCase):
                     with self.subTest(outer=outer, source=source, target=target, options=options):
                         self.assertGreater(min(self.transfer(source, target, *options)), 10 << 20)
 
+    def counted(self, cluster, name):
+        """A counter of packets, summed over the cluster's gateways."""
+        return sum(gateway.status()["packets"][name] for gateway in self.fleet.live()
+                   if gateway.name.split("-")[0] == cluster)
+
+    def answers(self, source, address, size):
+        return self.fleet.pod(source, "client").run(
+            [PYTHON, "-c", DATAGRAM, address, str(hub.UDP_ECHO_PORT), str(size)], check=False).stdout.strip()
+
+    def test_datagrams_without_df_are_fragmented_both_ways(self):
+        self.addCleanup(self.lose, None)
+        self.lose(1280)
+        self.wait_known(1230, "probes")
+        for source, target in PAIRS:
+            pod_routes(self, source, mtu=1450)  # new ones, which know nothing of the path
+            pod_routes(self, target, "web-0", mtu=1450)
+            server = pod(f"{target}-web-0")
+            before = [self.counted(cluster, "fragmented") for cluster in (source, target)]
+            for size in (1450, 4096, 20000):
+                with self.subTest(source=source, target=target, size=size):
+                    self.assertEqual(self.answers(source, server.ipv4, size), server.full_name)
+            for cluster, count in zip((source, target), before):
+                self.assertGreaterEqual(self.counted(cluster, "fragmented") - count, 1 + 2 + 13, cluster)
+        self.assertEqual(self.checksum_errors(), {})
+
+    def test_ipv6_packets_of_1280_bytes_pass_a_path_for_less(self):
+        """Their senders learn of 1,280 bytes, and no less, from the first packet that is longer, which is lost."""
+        self.addCleanup(self.lose, None)
+        self.lose(1280)
+        self.wait_known(1230, "probes")
+        for source, target in PAIRS:
+            pod_routes(self, source, mtu=1450)  # new ones, which know nothing of the path
+            pod_routes(self, target, "web-0", mtu=1450)
+            server = pod(f"{target}-web-0")
+            before = [self.counted(cluster, "tunnels_fragmented") for cluster in (source, target)]
+            assembled = self.counted(target, "assembled")
+            self.assertTrue(ping(self.fleet.pod(source, "client"), server.ipv6, size=1280 - 48, dont_fragment=True))
+            wait_until(lambda source=source, server=server: self.answers(source, server.ipv6, 4096) == server.full_name,
+                       what=f"{server.full_name} answers {source}")
+            for cluster, count in zip((source, target), before):
+                self.assertGreaterEqual(self.counted(cluster, "tunnels_fragmented") - count, 1 + 3, cluster)
+            self.assertGreaterEqual(self.counted(target, "assembled") - assembled, 1 + 3)
+        self.assertEqual(self.checksum_errors(), {})
+
     def handed_down(self, name):
         """Packets that the gateway's XDP programs have forwarded."""
         return sum(device["forwarded_in_kernel"]["packets"] for device in self.fleet.gateways[name].status()["devices"])
@@ -156,7 +221,7 @@ class HoledPaths(Paths, FleetCase):
         """The transfer takes some ten seconds, of which the path is whole until it is handed down. Its receiver has not
         counted the last of it when its sender ends."""
         self.addCleanup(self.lose, None)
-        for source, target, outer in (("north", "west", 1400), ("west", "north", 1400), ("east", "west", 1400)):
+        for source, target, outer in (("north", "west", 1400), ("west", "north", 1280), ("east", "west", 1400)):
             client, entry = pod_routes(self, source), pod(f"{target}-web-0")
             server = pod_routes(self, target, "web-0")
             for address in (entry.ipv4, entry.ipv6):
@@ -177,20 +242,36 @@ class JumboPaths(devices_test.JumboLinks, Paths, FleetCase):
     """Links of 9,000 bytes, of which the engine takes what its buffers hold, with a black hole in the middle."""
     settings = {"health": "{path_mtu_interval: 1s}"}
 
+    def check_transfers(self, *pairs):
+        for source, target in pairs:
+            for options in ((), ("-R",)):
+                with self.subTest(source=source, target=target, options=options):
+                    self.assertGreater(min(self.transfer(source, target, *options)), 10 << 20)
+
     def test_transfers_pass_whatever_the_path_carries(self):
         self.addCleanup(self.lose, None)
         for outer in (3000, 1500, 1280):
             self.lose(outer)
             self.wait_known(outer - 50, "probes")
-            for options in ((), ("-R",)):
-                with self.subTest(outer=outer, options=options):
-                    self.assertGreater(min(self.transfer("east", "west", *options)), 10 << 20)
+            self.check_transfers(("east", "west"), ("west", "north"))
         client, target = pod_routes(self, "east"), pod("west-web-0").ipv4
         self.assertIsNone(ping(client, target, size=1231 - 28, dont_fragment=True))
         self.assertTrue(ping(client, target, size=1230 - 28, dont_fragment=True))
         self.lose(None)
         wait_until(lambda: all(row[3] == "device" for row in self.rows()), 60, what="the device's MTU")
-        self.assertGreater(min(self.transfer("north", "west")), 10 << 20)
+        self.check_transfers(("north", "west"))
+
+    def test_each_path_has_an_mtu_of_its_own(self):
+        self.addCleanup(self.lose, None)
+        self.lose(1500, "west")
+        self.wait_known(1450, "probes", "west")
+        others = [row for row in self.rows() if "west-1" not in row[:2]]
+        self.assertEqual({row[3] for row in others}, {"device"}, others)
+        self.assertGreater(min(row[2] for row in others), 3000)
+        self.check_transfers(("east", "west"), ("east", "north"), ("north", "west"))
+        client = pod_routes(self, "east")
+        self.assertTrue(ping(client, pod("north-web-0").ipv4, size=3400, dont_fragment=True))
+        self.assertIsNone(ping(client, pod("west-web-0").ipv4, size=3400, dont_fragment=True))
 
 
 if __name__ == "__main__":

@@ -122,7 +122,10 @@ void Ledger::settle(const Round& round, const EngineCounters& after, std::uint64
   const std::int64_t most = waiting_ + grown(&EngineCounters::neighbour_waits);
   waiting_ += in + grown(&EngineCounters::icmp_sent) - out - count(dropped(after) - dropped(before_)) - answered -
               count(answers) - grown(&EngineCounters::fragments_waiting) -
-              (grown(&EngineCounters::fragments_joined) - grown(&EngineCounters::assembled));
+              (grown(&EngineCounters::fragments_joined) - grown(&EngineCounters::assembled)) +
+              (grown(&EngineCounters::fragments_made) - grown(&EngineCounters::packets_fragmented) -
+               grown(&EngineCounters::tunnels_fragmented)) -
+              grown(&EngineCounters::path_mtu_claims);
   must(waiting_ <= std::min(most, kMostWaiting) && waiting_ >= -probes_);
   check_connections(after);
   damaged_ = damaged_ && waiting_ + probes_ + count(after.fragments_waiting) > 0;

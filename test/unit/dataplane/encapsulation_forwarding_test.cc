@@ -94,7 +94,7 @@ void expect_to_west(const PathRig& rig, const Fabric& fabric, const Output& out)
   EXPECT_EQ(p.outer_port, encapsulation_info(fabric.kind).default_port.value());
   EXPECT_GE(p.outer_source_port, 0xc000);
   EXPECT_EQ(p.outer_ttl, 64);
-  EXPECT_EQ(p.outer_df, fabric.underlay == Family::kIpv4) << "gateways drop fragments";
+  EXPECT_EQ(p.outer_df, fabric.underlay == Family::kIpv4) << "it must not be fragmented on its way";
   EXPECT_EQ(p.destination_mac, "02:00:00:00:00:fe");
   EXPECT_EQ(p.source_mac, "02:00:00:00:00:01");
 }
@@ -196,18 +196,18 @@ TEST(EncapsulationForwarding, AnErrorToARemotePodGoesThroughItsTunnel) {
   for (const Fabric& fabric : fabrics()) {
     SCOPED_TRACE(name_of(fabric));
     PathRig::Options options = options_of(fabric);
-    options.local_mtu = Bytes{1000};
+    options.local_mtu = Bytes{1300};
     PathRig rig(options);
     const Actors& at = rig.at;
     for (const auto& [from, to] : {std::pair{at.west, at.client}, {at.west6, at.client6}}) {
-      PacketSpec large = tcp(from, to).with_df().with_payload(1200);
+      PacketSpec large = tcp(from, to).with_df().with_payload(1350);
       const Outcome outcome = rig.from_underlay(rig.tunnelled(large, at.west_gateway, kWestIdentity));
       EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{"oversize", 1}}));
       const Output error = outcome.only();
       expect_to_west(rig, fabric, error);
       EXPECT_EQ(error.packet.vni, 6u) << "remote node";
       EXPECT_EQ(error.packet.destination, from.address);
-      EXPECT_EQ(error.packet.icmp_rest, 1000u);
+      EXPECT_EQ(error.packet.icmp_rest, 1300u);
     }
   }
 }

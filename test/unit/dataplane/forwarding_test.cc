@@ -30,7 +30,7 @@ TEST_F(Forwarding, APodsPacketIsEncapsulatedAsInCilium) {
   EXPECT_EQ(p.outer_port, 8472);
   EXPECT_GE(p.outer_source_port, 0xc000);
   EXPECT_EQ(p.outer_ttl, 64);
-  EXPECT_TRUE(p.outer_df) << "gateways drop fragments";
+  EXPECT_TRUE(p.outer_df) << "it must not be fragmented on its way";
   EXPECT_EQ(p.outer_udp_checksum, 0);
   EXPECT_EQ(p.vni, kClientIdentity);
   EXPECT_EQ(p.ttl, 17) << "entering the tunnel does not decrement the TTL";
@@ -243,7 +243,8 @@ TEST_F(Forwarding, EcnIsCopiedToTheOuterHeaderAndCongestionBackToTheInnerOne) {
 
 TEST_F(Forwarding, FullSizeSegmentsFitAndOneByteMoreDoesNot) {
   EXPECT_EQ(rig.from_local(tcp(at.client, at.west).with_payload(1410)).only().packet.payload, 1410u);
-  EXPECT_TRUE(rig.from_local(tcp(at.client, at.west, kAck).with_payload(1411)).out.empty());
+  EXPECT_EQ(rig.from_local(tcp(at.client, at.west, kAck).with_payload(1411).with_df()).drops,
+            (std::map<std::string, std::uint64_t>{{"oversize", 1}}));
 }
 
 TEST_F(Forwarding, UnknownLocalSourcesAreWorldOnTheWire) {

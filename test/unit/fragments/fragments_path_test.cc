@@ -277,13 +277,16 @@ TEST_F(Fragments, OfATunnelsInsideKeepTheMarksOfTheUnderlay) {
   }
 }
 
-TEST_F(Fragments, LongerThanTheMtuAreReportedAsIpAsksFor) {
+TEST_F(Fragments, LongerThanTheMtuAreFragmentedAgainOrReportedAsIpAsksFor) {
   PathRig::Options options;
   options.local_mtu = Bytes{1300};
   PathRig rig(options);
   const Sent v4 = send(rig, true, from_west(udp(at.west, at.client).with_payload(kLong)), kInOrder);
-  EXPECT_EQ(v4.drops, (std::map<std::string, std::uint64_t>{{"oversize", 2}})) << "the last one is short";
-  EXPECT_EQ(v4.out.size(), 1u) << "without DF, nobody is told";
+  EXPECT_TRUE(v4.drops.empty());
+  EXPECT_EQ(v4.out.size(), 5u) << "without DF, they are fragmented again; the last one is short";
+  const Dissected whole = joined(v4.out);
+  EXPECT_TRUE(whole.errors.empty()) << whole.text();
+  EXPECT_EQ(whole.payload, kLong);
   const Sent v6 = send(rig, true, from_west(udp(at.west6, at.client6).with_payload(kLong)), kInOrder);
   EXPECT_EQ(v6.drops, (std::map<std::string, std::uint64_t>{{"oversize", 2}}));
   const auto too_big = std::count_if(v6.frames.begin(), v6.frames.end(), [](const Output& out) {
