@@ -220,13 +220,11 @@ TEST(FlowsView, ShowsClientFrontendBackendAndState) {
 }
 
 TEST(EndpointsView, ShowsIdentityAndName) {
-  EXPECT_EQ(
-      shown(AdminCommand::kEndpoints,
-            encode_endpoints(
-                {{{ip("10.1.0.5"), "east", Identity{70000}, "shop/web-0", {"k8s:app=web", "k8s:env=x"}, "node-1"}},
-                 false})),
-      "ADDRESS   CLUSTER  IDENTITY  NAME        NODE    LABELS\n"
-      "10.1.0.5  east        70000  shop/web-0  node-1  k8s:app=web k8s:env=x\n");
+  const EndpointRow web{
+      ip("10.1.0.5"), ip("10.1.0.5"), "east", Identity{70000}, "shop/web-0", {"k8s:app=web", "k8s:env=x"}, "node-1"};
+  EXPECT_EQ(shown(AdminCommand::kEndpoints, encode_endpoints({{web}, false})),
+            "ADDRESS   CLUSTER  IDENTITY  NAME        NODE    LABELS\n"
+            "10.1.0.5  east        70000  shop/web-0  node-1  k8s:app=web k8s:env=x\n");
 }
 
 TEST(DropsView, HidesReasonsAtZeroUnlessAsked) {
