@@ -13,9 +13,15 @@ class LoadServer:
 
     def __init__(self, fleet, pod, program, port=PORT):
         self.pod = pod
-        self.daemon = fleet.pod(pod.cluster, pod.name).start(
+        netns = fleet.pod(pod.cluster, pod.name)
+        self.daemon = netns.start(
             f"load-{pod.full_name}", [program, "serve", pod.full_name, str(port)],
             os.path.join(fleet.folder, "log", f"load-server-{pod.full_name}-{port}.log"))
+
+        def listens():
+            sockets = [line.split() for line in netns.run(["ss", "-Hlntu"]).stdout.splitlines()]
+            return {words[0] for words in sockets if words[4].endswith(f":{port}")} == {"tcp", "udp"}
+        wait_until(listens, what=f"{self.daemon.name} listens")
 
     def stop(self):
         self.daemon.stop()
