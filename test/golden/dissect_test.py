@@ -129,7 +129,8 @@ class Path(unittest.TestCase):
         for packet in self.to_underlay:
             outer, udp, vxlan = packet[IP], packet[UDP], packet[VXLAN]
             self.assertEqual((packet.src, packet.dst), ("02:00:00:00:00:01", "02:00:00:00:0f:fe"))
-            self.assertEqual((outer.src, outer.dst, outer.ttl, int(outer.flags)), (GATEWAY, PEER, 64, 0))
+            # Unlike Cilium's: to gateways, whose paths' MTU is learned, with DF.
+            self.assertEqual((outer.src, outer.dst, outer.ttl, str(outer.flags)), (GATEWAY, PEER, 64, "DF"))
             self.assertEqual(outer.len, len(packet) - 14)
             self.assertEqual((udp.dport, udp.chksum, udp.len), (8472, 0, outer.len - 20))
             self.assertEqual((int(vxlan.flags), vxlan.vni, vxlan.reserved1, vxlan.reserved2), (8, LOCAL_IDENTITY, 0, 0))
