@@ -1,5 +1,6 @@
 #include "control/loop/event_loop.h"
 
+#include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace isthmus {
 namespace {
@@ -170,8 +172,15 @@ void EventLoop::Impl::arm() {
 
 void EventLoop::Impl::serve_timers() {
   const auto now = Clock::now();
-  for (std::size_t i = 0; i < timers.size() && !stopping; ++i) {
+  std::vector<std::pair<Clock::time_point, std::size_t>> due;  // in their order, however late this is
+  for (std::size_t i = 0; i < timers.size(); ++i) {
     if (timers[i].due && *timers[i].due <= now) {
+      due.emplace_back(*timers[i].due, i);
+    }
+  }
+  std::sort(due.begin(), due.end());
+  for (const auto& [when, i] : due) {
+    if (!stopping && timers[i].due && *timers[i].due <= now) {
       timers[i].due.reset();
       timers[i].callback();
     }

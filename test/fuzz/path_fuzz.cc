@@ -160,9 +160,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const std::uint64_t waiting = after.fragments_waiting - before.fragments_waiting;
       const std::uint64_t joined =
           (after.fragments_joined - before.fragments_joined) - (after.assembled - before.assembled);
-      // Each frame received is sent out, dropped, consumed as a probe answer, or a fragment that waits or is joined to
-      // others; ICMP errors are sent in addition.
-      if (out - icmp_errors + (gateway.dropped() - dropped) + answers + waiting + joined != 1) {
+      const std::uint64_t made = (after.fragments_made - before.fragments_made) -
+                                 (after.packets_fragmented - before.packets_fragmented) -
+                                 (after.tunnels_fragmented - before.tunnels_fragmented);
+      const std::uint64_t claims = after.path_mtu_claims - before.path_mtu_claims;
+      // Each frame received is sent out, dropped, consumed as a probe answer or as a router's word of the MTU, or a
+      // fragment that waits or is joined to others; ICMP errors, and all fragments of a packet but one, are sent in
+      // addition.
+      if (out - icmp_errors - made + (gateway.dropped() - dropped) + answers + claims + waiting + joined != 1) {
         __builtin_trap();
       }
     }

@@ -136,7 +136,7 @@ TEST(Questions, ParseAsPortAndProtocol) {
   EXPECT_EQ(parse_question("80")->protocol, kTcp);
   EXPECT_EQ(parse_question("53/udp")->protocol, kUdp);
   EXPECT_EQ(parse_question("128/icmpv6")->port, 128);
-  for (const char* bad : {"", "/tcp", "80/", "80/sctp", "65536/tcp", "x/tcp", "0x50"}) {
+  for (const char* bad : {"", "/tcp", "80/", "80/quic", "65536/tcp", "x/tcp", "0x50"}) {
     EXPECT_FALSE(parse_question(bad)) << bad;
   }
 }
