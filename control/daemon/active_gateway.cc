@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <random>
 #include <set>
 #include <string>
 #include <utility>
 
 #include "control/daemon/free_memory.h"
+#include "control/daemon/random_seed.h"
 #include "control/daemon/reserved.h"
 
 namespace isthmus {
@@ -26,8 +26,7 @@ HealthOptions health_options(const GatewayConfig& config) {
   options.misses = config.health_misses;
   options.recover = config.health_recover;
   options.hold = std::chrono::milliseconds(config.health_hold_ms);
-  std::random_device random;
-  options.seed = std::uint64_t{random()} << 32 | random();
+  options.seed = random_seed();
   return options;
 }
 

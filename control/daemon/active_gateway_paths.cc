@@ -1,17 +1,16 @@
 // ActiveGateway: how long packets the underlay carries to each peer.
 #include <spdlog/spdlog.h>
 
-#include <functional>
 #include <string>
 #include <utility>
 
 #include "control/daemon/active_gateway.h"
+#include "control/daemon/random_seed.h"
 
 namespace isthmus {
 
 void ActiveGateway::make_path_mtus() {
-  const PathMtuOptions options{std::chrono::milliseconds(config_.health_path_mtu_ms),
-                               std::hash<std::string>{}(config_.name) + 1};
+  const PathMtuOptions options{std::chrono::milliseconds(config_.health_path_mtu_ms), random_seed()};
   path_mtus_ = std::make_unique<PathMtus>(options, [this](PeerId peer, std::uint32_t sequence, Bytes bytes) {
     return node_.engine->send_probe(peer, sequence, false, bytes);
   });
