@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <map>
 #include <string>
@@ -25,7 +26,9 @@ constexpr std::string_view kRunAsRoot = "run as root, or by the unit in packagin
 bool has(std::uint64_t mask, const Capability& capability) { return (mask >> capability.number & 1) != 0; }
 
 // As systemd reads a boolean.
-bool is_yes(std::string_view value) {
+bool is_yes(std::string value) {
+  std::transform(value.begin(), value.end(), value.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   return value == "yes" || value == "true" || value == "on" || value == "1" || value == "y" || value == "t";
 }
 

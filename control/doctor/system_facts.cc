@@ -116,8 +116,7 @@ std::optional<UnitFile> find_service(const std::string& unit) {
   return file ? file : find_unit(template_of(unit));
 }
 
-ServiceFacts read_service(const std::string& unit) {
-  const auto file = find_service(unit);
+ServiceFacts read_service(const std::string& unit, const std::optional<UnitFile>& file) {
   if (!file || file->text.empty()) {
     return std::nullopt;
   }
@@ -183,7 +182,7 @@ void read_system_facts(Facts& facts) {
   facts.unit = unit_of(std::filesystem::absolute(facts.file, ignored).lexically_normal().string());
   const auto file = find_service(facts.unit);
   facts.unit_masked = file && file->masked;
-  facts.service = read_service(facts.unit);
+  facts.service = read_service(facts.unit, file);
   const auto bpf = find_unit("isthmus-bpf.service");
   facts.bpf_unit = bpf && !bpf->masked;
   facts.cpu = read_cpu_facts();

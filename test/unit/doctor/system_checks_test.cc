@@ -95,7 +95,7 @@ const std::vector<CheckRow> kSystemRows = {
      "CAP_BPF", "CapabilityBoundingSet"},
     {"service", Level::kFails,
      [](Facts& f) {
-       f.service = Keys{{"DynamicUser", "yes"}, {"LimitMEMLOCK", "infinity"}};
+       f.service = Keys{{"DynamicUser", "Yes"}, {"LimitMEMLOCK", "infinity"}};
      },
      "CAP_NET_ADMIN", "AmbientCapabilities"},
     {"service", Level::kOk,

@@ -12,13 +12,19 @@ using testing::IsEmpty;
 
 constexpr const char* kVip = "10.200.0.10";
 
+// A service with a backend in each of two clusters.
+struct EastAndWest : Fleet3 {
+  EastAndWest() {
+    service("east", global_service({kVip}));
+    service("west", global_service());
+    slice("east", {{"10.1.0.1"}});
+    slice("west", {{"10.2.0.1"}});
+    compile();
+  }
+};
+
 TEST(UnreachableCluster, LeavesTheRingAndLosesItsBackendsAfterTheHoldTime) {
-  Fleet3 f;
-  f.service("east", global_service({kVip}));
-  f.service("west", global_service());
-  f.slice("east", {{"10.1.0.1"}});
-  f.slice("west", {{"10.2.0.1"}});
-  f.compile();
+  EastAndWest f;
   const PeerId west = f.peer("192.0.2.1");
   EXPECT_THAT(f.cluster_entry(2)->gateways, testing::ElementsAre(west));
 
@@ -39,12 +45,7 @@ TEST(UnreachableCluster, LeavesTheRingAndLosesItsBackendsAfterTheHoldTime) {
 }
 
 TEST(DrainingCluster, TakesNewFlowsOnlyWhereNoOtherCan) {
-  Fleet3 f;
-  f.service("east", global_service({kVip}));
-  f.service("west", global_service());
-  f.slice("east", {{"10.1.0.1"}});
-  f.slice("west", {{"10.2.0.1"}});
-  f.compile();
+  EastAndWest f;
   f.compiler->set_reachability({{}, {}, {ClusterId{2}}});
   f.compile();
   EXPECT_EQ(f.backends(kVip), "10.1.0.1:8080* 10.2.0.1:8080");
@@ -113,8 +114,6 @@ TEST(UnreachableCluster, WithAllBackendsLeavesAnEmptyRing) {
   EXPECT_EQ(f.backends(kVip), "10.2.0.1:8080");
   EXPECT_TRUE(f.frontend(kVip)->backends->ring.empty());
 }
-
-// --- problems
 
 }  // namespace
 }  // namespace isthmus

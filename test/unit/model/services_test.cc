@@ -352,7 +352,7 @@ TEST(Services, AreRemovedWithTheirFrontends) {
   EXPECT_TRUE(f.frontends.empty());
 }
 
-// --- unreachable clusters
+// --- problems
 
 TEST(ServiceProblems, ReportAGlobalServiceWithoutVip) {
   Fleet3 f;
