@@ -90,7 +90,7 @@ class Fleet:
     def start_resolvers(self):
         """One dnsmasq per cluster, on its first node with pods, serving the DNS records that the gateways write."""
         for cluster in plan.CLUSTERS:
-            node = next(node for node in cluster.nodes if node.pods)
+            node = cluster.home
             address = cluster.node_pod_gateway(node)
             folders = [os.path.join(self.folder, "dns", gateway.name) for gateway in cluster.gateways]
             for folder in folders:

@@ -79,7 +79,7 @@ class Mesh(hub.Hub):
         for name in ("root", READER, GATEWAY):
             authority.sign(name)
         for cluster in plan.CLUSTERS:
-            node = next(node for node in cluster.nodes if node.pods)
+            node = cluster.home
             self.etcds[cluster.name] = Etcd(cluster.name, topology.node(cluster.name, node.name),
                                             cluster.node_ipv4(node), authority, self.base)
         for cluster in plan.CLUSTERS:

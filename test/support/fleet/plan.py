@@ -127,6 +127,11 @@ class Cluster:
     def node(self, name):
         return next(node for node in self.nodes if node.name == name)
 
+    @property
+    def home(self):
+        """The node on which the cluster's servers are: the first one with pods."""
+        return next((node for node in self.nodes if node.pods), self.nodes[0])
+
     def pods(self):
         """All pods, in order: backends web-0, web-1, ... and clients."""
         return [pod for node in self.nodes for pod in self._pods_of(node)]
