@@ -1,111 +1,134 @@
-"""Cilium's agent as the peer: its node is a cluster of its own, to which a gateway talks by VXLAN with identities.
+"""Cilium's agent as the peer, and as the neighbour on a gateway's own node.
 
-The agent reads our cluster from an etcd as a ClusterMesh has it, and its pods and policies from an API server.
+The agent compiles and attaches its BPF programs, and has its pods and policies from an API server. As a peer, its node
+is a cluster of its own, to which a gateway talks by VXLAN with identities; it reads the gateway's cluster from an etcd
+as a ClusterMesh has it. As a neighbour, the agent's overlay and the gateway share a node and a port.
 """
 
 import os
 import sys
 import tempfile
+import time
 import unittest
+from dataclasses import replace
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "netns"))
 
 from fleet_case import LOAD, PREFIX, PROGRAM, FleetCase, addresses, plan, pod, url, wait_until  # noqa: E402
+from fleet.bpf_file_system import BpfFileSystem  # noqa: E402
 from fleet.fleet import Fleet  # noqa: E402
 from fleet.load import PORT, LoadClient, LoadServer  # noqa: E402
-from fleet.mesh import Mesh  # noqa: E402
 from fleet.netns import POD_SYSCTLS  # noqa: E402
+from fleet.numbered import AFTER, SETTLED, Numbered  # noqa: E402
 from fleet.policies import cilium_policy, peers, policy_file  # noqa: E402
 from fleet.topology import Topology  # noqa: E402
 from fleet.traffic import curl, ping  # noqa: E402
 import cilium_agent  # noqa: E402
 
-PODS = ("web-0", "client")
 BYTES = 200000  # per round: about 140 full-size segments
+APPLIED = 150  # seconds at most until the agent has compiled what a policy needs
+CLUSTER_LABEL = "io.cilium.k8s.policy.cluster"
+NODE = plan.Node("node1", 1, 11, pods=("web-0", "client"))
 
 
-def small(name):
-    """A cluster of one node."""
+def cluster_of(name, *nodes):
+    """That cluster of the plan with other nodes, and its first gateway."""
     of = plan.cluster(name)
-    return plan.Cluster(of.name, of.id, of.site_ipv4, of.http_port, nodes=(plan.Node("node1", 1, 11, pods=PODS),),
-                        gateways=of.gateways[:1])
+    return replace(of, nodes=nodes, gateways=of.gateways[:1])
 
 
 class AgentTopology(Topology):
-    """The agent connects the pods of its node."""
+    """On the nodes of a cluster, Cilium's agent connects and routes the pods."""
+
+    def __init__(self, prefix, cilium):
+        super().__init__(prefix)
+        self.cilium = cilium
 
     def _build_pod(self, cluster, pod):  # pylint: disable=redefined-outer-name
-        if cluster.name == AgentFleet.cluster:
+        if cluster.name == self.cilium:
             self._add(f"{cluster.name}-{pod.name}", POD_SYSCTLS)
         else:
             super()._build_pod(cluster, pod)
 
+    def _route_cluster(self, cluster, node):
+        if cluster.name == self.cilium:
+            cluster = replace(cluster, nodes=tuple(replace(each, pods=()) for each in cluster.nodes))
+            node = cluster.node(node.name)
+        super()._route_cluster(cluster, node)
+
 
 class AgentFleet(Fleet):
-    """A fleet with Cilium's agent on the node of a cluster."""
+    """A fleet with Cilium's agent on every node of a cluster. `flags`: its flags, given the fleet."""
 
-    programs = None
-    cluster = "west"
-    flags = {}
+    def __init__(self, programs, cilium, flags, gateways, hub):
+        super().__init__(PROGRAM, PREFIX, {}, hub)
+        self.topology = AgentTopology(self.prefix, cilium)
+        self.programs = programs
+        self.cilium = plan.cluster(cilium)
+        self.flags = flags
+        self.gateway_names = gateways
+        self.server = None
+        self.agents = {}
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.topology = AgentTopology(self.prefix)
-        self.server = self.agent = None
-
-    def start_servers(self):
-        cluster = plan.cluster(self.cluster)
-        self.server = cilium_agent.Cluster(self.programs, cluster)
+    def start_agents(self):
+        self.server = cilium_agent.Cluster(self.programs, self.cilium)
         self.server.start()
         for app in ("web", "client"):
             self.server.make_identity(app)
-        self.agent = cilium_agent.Agent(self.programs, self.server, cluster.nodes[0], self.node(self.cluster, "node1"),
-                                        self.folder, self.agent_flags())
-        self.agent.start()
-        for entry in cluster.pods():
-            self.agent.add_pod(entry, self.pod(self.cluster, entry.name))
+        for node in self.cilium.nodes:
+            agent = cilium_agent.Agent(self.programs, self.server, node, self.node(self.cilium.name, node.name),
+                                       self.folder, self.flags(self))
+            self.agents[node.name] = agent
+            agent.start(wait=False)
+
+    def start_servers(self):
+        self.start_agents()
+        for agent in self.agents.values():
+            agent.wait_ready()
+        for entry in self.cilium.pods():
+            self.agents[entry.node].add_pod(entry, self.pod(entry.cluster, entry.name))
         super().start_servers()
 
-    def agent_flags(self):
-        return {**self.flags, "clustermesh-config": self.hub.clients(self.cluster)}
+    def start_gateways(self, names=None):
+        super().start_gateways(self.gateway_names)
 
     def start_resolvers(self):
         """There are no names."""
 
     def close(self):
-        for part in (self.agent, self.server):
-            if part is not None:
-                part.close()
+        for agent in self.agents.values():
+            agent.close()
+        if self.server is not None:
+            self.server.close()
         return super().close()
 
 
 class AgentCase(FleetCase):
+    """`cilium`: the cluster whose nodes have agents. `clusters`: those of the fleet. `gateways`: of their gateways."""
+
+    cilium = "west"
+    clusters = (("east", NODE), ("west", NODE))
+    gateways = None
+
     @classmethod
     def make_fleet(cls):
         folder = tempfile.TemporaryDirectory(prefix="ist-agent-")
         cls.addClassCleanup(folder.cleanup)
-        AgentFleet.programs = cilium_agent.Programs(folder.name)
+        programs = cilium_agent.Programs(folder.name)
         cls.addClassCleanup(setattr, plan, "CLUSTERS", plan.CLUSTERS)
-        plan.CLUSTERS = (small("east"), small("west"))
-        return AgentFleet(PROGRAM, PREFIX, cls.settings, Mesh)
+        plan.CLUSTERS = tuple(cluster_of(*each) for each in cls.clusters)
+        return AgentFleet(programs, cls.cilium, cls.flags, cls.gateways, cls.hub)
 
-
-class Remote(AgentCase):
-    """East has a gateway; west's node has Cilium's agent and none."""
-
-    @classmethod
-    def make_fleet(cls):
-        fleet = super().make_fleet()
-        start = fleet.start_gateways
-        fleet.start_gateways = lambda: start(["east-1"])
-        return fleet
+    @staticmethod
+    def flags(fleet):
+        """The agents' flags."""
+        raise NotImplementedError
 
     @classmethod
     def prepare(cls):
-        cls.agent = cls.fleet.agent
-        cls.east = cls.fleet.gateways["east-1"]
-        cls.east.wait_endpoints(addresses(plan.cluster("west").pods()))
+        for gateway in cls.fleet.live():
+            gateway.wait_endpoints(addresses([entry for cluster in plan.CLUSTERS for entry in cluster.pods()]))
 
     def answered(self, client, server):
         """Whether the pod `server` answers a request of the pod `client`; it must see the client's own address."""
@@ -115,6 +138,17 @@ class Remote(AgentCase):
         if status == 0:
             self.assertEqual(body.split(), [server, source.ipv4])
         return status == 0
+
+
+class Remote(AgentCase):
+    """East has a gateway; west's node has Cilium's agent and none."""
+
+    hub = "etcd"
+    gateways = ("east-1",)
+
+    @staticmethod
+    def flags(fleet):
+        return {"clustermesh-config": fleet.hub.clients("west")}
 
     def test_pings_are_answered_both_ways(self):
         for source, target in (("east", "west-web-0"), ("west", "east-web-0")):
@@ -139,6 +173,25 @@ class Remote(AgentCase):
                 self.assertEqual(near.wait_rounds(3)["failures"], {}, (client, kind))
         self.assertEqual(self.checksum_errors(), {})
 
+    def test_the_agents_policy_goes_by_the_identity_of_pods_of_east(self):
+        self.assertTrue(self.answered("east-web-0", "west-web-0"))
+        self.addCleanup(self.fleet.server.policy, "web", None)
+        self.fleet.server.policy("web", {
+            "endpointSelector": {"matchLabels": {"app": "web"}},
+            "ingress": [{"fromEndpoints": [{"matchLabels": {"app": "client", CLUSTER_LABEL: "east"}}]}]})
+        wait_until(lambda: not self.answered("east-web-0", "west-web-0"), APPLIED, what="west denies east's web")
+        self.assertTrue(self.answered("east-client", "west-web-0"))
+        self.fleet.server.policy("web", None)
+        wait_until(lambda: self.answered("east-web-0", "west-web-0"), APPLIED, what="west allows east's web again")
+
+    def test_the_agents_policy_goes_by_where_its_pods_send_to(self):
+        self.addCleanup(self.fleet.server.policy, "client", None)
+        self.fleet.server.policy("client", {
+            "endpointSelector": {"matchLabels": {"app": "client"}},
+            "egressDeny": [{"toEndpoints": [{"matchLabels": {"app": "web", CLUSTER_LABEL: "east"}}]}]})
+        wait_until(lambda: not self.answered("west-client", "east-web-0"), APPLIED, what="west denies its client")
+        self.assertTrue(self.answered("west-web-0", "east-web-0"))
+
     def test_the_gateways_policy_goes_by_the_identity_that_the_agent_sends(self):
         self.assertTrue(self.answered("west-web-0", "east-web-0"))
         self.addCleanup(lambda: os.path.exists(self.fleet.hub.locate(policy_file("east", "web"))) and
@@ -150,6 +203,112 @@ class Remote(AgentCase):
         self.assertTrue(self.drops("east-1").get("policy_denied"), self.drops("east-1"))
         self.fleet.hub.remove(policy_file("east", "web"))
         wait_until(lambda: self.answered("west-web-0", "east-web-0"), timeout=30, what="east allows west's web again")
+
+
+class Neighbour(Numbered, AgentCase):
+    """East's agents on its nodes, of which one has the gateway, too; west is a cluster of Isthmus's own."""
+
+    cilium = "east"
+    clusters = (("east", plan.Node("node1", 1, 11, pods=("web-0", "client", "client3")),
+                 plan.Node("node2", 2, 12, pods=("web-1",))), ("west", NODE))
+
+    @classmethod
+    def make_fleet(cls):
+        cls.addClassCleanup(BpfFileSystem().close)  # where what the gateway pins outlives it
+        return super().make_fleet()
+
+    @staticmethod
+    def flags(fleet):
+        return {"enable-ipv4-masquerade": True, "enable-ipv6-masquerade": True,
+                "ipv4-native-routing-cidr": "10.0.0.0/8", "ipv6-native-routing-cidr": "fd00::/16"}
+
+    def assert_all_reached(self):
+        """Of east's pods by their own overlay and by the gateway, both ways; with their own addresses."""
+        for client, server in (("east-client", "east-web-0"), ("east-client", "east-web-1"),
+                               ("east-client", "west-web-0"), ("east-web-1", "west-web-0"),
+                               ("west-client", "east-web-0"), ("west-client", "east-web-1")):
+            self.assertTrue(self.answered(client, server), (client, server))
+            self.assertTrue(ping(self.fleet.pod(*client.split("-", 1)), pod(server).ipv6), (client, server))
+
+    @classmethod
+    def prepare(cls):
+        super().prepare()
+        cls.node = cls.fleet.node("east", "node1")
+        cls.gateway = cls.fleet.gateways["east-1"]
+        cls.untracked("-I")
+
+    @classmethod
+    def untracked(cls, operation):
+        """Inserts (-I) or deletes (-D) the rules by which the agent's masquerading leaves alone what comes from the
+        gateway."""
+        for program in ("iptables", "ip6tables"):
+            cls.node.run([program, "-t", "raw", operation, "PREROUTING", "-i", "isthmus0", "-j", "NOTRACK"])
+
+    def test_pods_reach_each_other_by_the_agents_overlay_and_by_the_gateway(self):
+        self.assert_all_reached()
+        self.assertEqual(self.gateway.status()["problems"], [])
+
+    def test_the_agent_takes_the_nodes_device_and_not_the_gateways(self):
+        health = self.fleet.agents["node1"].tell("GET", "/healthz")
+        self.assertEqual(health["kube-proxy-replacement"]["devices"], ["eth0"])
+        self.assertEqual(health["masquerading"]["mode"], "iptables")
+
+    def test_without_the_rule_pods_of_other_nodes_see_the_agents_own_address(self):
+        """Those of the gateway's node see their peers' as ever."""
+        target = pod("east-web-1")
+        self.untracked("-D")
+        try:
+            self.assertTrue(self.answered("west-client", "east-web-0"))
+            status, body = curl(self.fleet.pod("west", "client"), url(target.ipv4, plan.cluster("east").http_port))
+        finally:
+            self.untracked("-I")
+        own = self.fleet.agents["node1"].tell("GET", "/config")["status"]["addressing"]["ipv4"]["ip"]
+        self.assertEqual((status, body.split()), (0, ["east-web-1", own]))
+
+    def test_the_agents_policy_takes_pods_of_other_clusters_for_the_world(self):
+        """What they are, the gateway decides by."""
+        self.addCleanup(self.fleet.server.policy, "web", None)
+        self.fleet.server.policy("web", {"endpointSelector": {"matchLabels": {"app": "web"}}, "ingress": [
+            {"fromEndpoints": [{"matchLabels": {"app": "client"}}]}]})
+        wait_until(lambda: not self.answered("west-client", "east-web-0"), APPLIED, what="east denies west")
+        self.assertTrue(self.answered("east-client", "east-web-0"))
+        self.fleet.server.policy("web", None)
+        self.fleet.server.policy("web", {"endpointSelector": {"matchLabels": {"app": "web"}}, "ingress": [
+            {"fromEndpoints": [{"matchLabels": {"app": "client"}}]},
+            {"fromCIDR": list(plan.cluster("west").pod_cidrs)}]})
+        wait_until(lambda: self.answered("west-client", "east-web-0"), APPLIED, what="east allows west's CIDR")
+        self.fleet.server.policy("web", None)
+        wait_until(lambda: self.answered("west-web-0", "east-web-0"), APPLIED, what="east has no policy")
+
+    def numbered(self):
+        """Of the agents' overlay, and through the gateway both ways."""
+        return self.traffic(("east-client3", "east-web-1", pod("east-web-1").ipv4),
+                            ("east-client", "west-web-0", pod("west-web-0").ipv4),
+                            ("west-client", "east-web-0", pod("east-web-0").ipv6), kinds=SETTLED)
+
+    def test_nothing_is_lost_while_the_agent_is_started_again(self):
+        pairs, agent = self.numbered(), self.fleet.agents["node1"]
+        self.assertEqual(agent.stop(), 0)
+        time.sleep(AFTER)
+        agent.start()
+        wait_until(lambda: len(agent.ready_pods()) == 3, APPLIED, what="the agent has its pods again")
+        time.sleep(AFTER)
+        self.assert_complete(pairs)
+        self.assertEqual(agent.complaints(), [])
+        self.assert_all_reached()
+
+    def test_nothing_of_settled_flows_is_lost_while_the_gateway_is_started_again(self):
+        pairs = self.numbered()
+        wait_until(lambda: self.gateway.status()["handed_down"]["now"] >= 2 * len(SETTLED), 30,
+                   what="flows are handed down")
+        self.assertEqual(self.gateway.stop(), 0)
+        time.sleep(AFTER)
+        self.gateway.start()
+        self.fleet.wait_peers()
+        time.sleep(AFTER)
+        self.assert_complete(pairs)
+        self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
+        self.assert_all_reached()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ FLAGS = {
     "enable-ipv6-masquerade": False, "enable-l7-proxy": False, "identity-allocation-mode": "crd", "ipam": "kubernetes",
     "kube-proxy-replacement": False, "procfs": "/proc", "routing-mode": "tunnel", "tunnel-protocol": "vxlan",
 }
-# The agent's mounts: seen by nobody else; network namespaces that are made later appear in them.
+# The mounts of a node's agent: seen by nobody else; network namespaces that are made later appear in them. They are
+# there as long as this runs, so that what an agent pins outlives it.
 MOUNTS = """\
 mount --make-rprivate /sys
 while mountpoint -q /sys/fs/bpf; do umount /sys/fs/bpf; done
@@ -36,8 +37,8 @@ mount -t sysfs sysfs /sys
 mount -t bpf bpf /sys/fs/bpf
 mount --bind "$1" /run/cilium
 mkdir -p /run/cilium/cgroupv2 && mount -t cgroup2 none /run/cilium/cgroupv2
-shift
-exec "$@"
+echo mounted
+exec sleep infinity
 """
 
 
@@ -170,11 +171,12 @@ class Agent:
         self.cluster = cluster
         self.node = node
         self.netns = netns
-        self.folder = os.path.join(folder, f"agent-{cluster.cluster.name}")
+        self.name = f"{cluster.cluster.name}-{node.name}"
+        self.folder = os.path.join(folder, f"agent-{self.name}")
         self.run_folder = os.path.join(self.folder, "run")
         os.makedirs(self.run_folder)
         self.socket = os.path.join(self.run_folder, "cilium.sock")
-        self.log = os.path.join(folder, "log", f"cilium-agent-{cluster.cluster.name}.log")
+        self.log = os.path.join(folder, "log", f"cilium-agent-{self.name}.log")
         self.kubeconfig = cluster.kubeconfig(netns, self.folder)
         self.flags = {**FLAGS, "k8s-kubeconfig-path": self.kubeconfig, "lib-dir": programs.library,
                       "state-dir": RUN, "socket-path": f"{RUN}/cilium.sock", "cgroup-root": f"{RUN}/cgroupv2",
@@ -182,13 +184,15 @@ class Agent:
         self.daemon = None
         self.made_run = not os.path.isdir(RUN)
         os.makedirs(RUN, exist_ok=True)
+        self.mounts = netns.start("mounts", ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", MOUNTS, "sh",
+                                             self.run_folder], os.path.join(folder, "log", f"mounts-{self.name}.log"))
+        wait_until(lambda: "mounted" in self.mounts.log_tail(), what="the agent's file systems are mounted")
 
     def start(self, wait=True):
         words = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
                  for name, value in self.flags.items()]
         self.daemon = self.netns.start(
-            "cilium-agent", ["unshare", "--mount", "--propagation", "slave", "sh", "-ec", MOUNTS, "sh", self.run_folder,
-                             self.programs.agent, *words],
+            "cilium-agent", ["nsenter", f"--mount=/proc/{self.mounts.pid}/ns/mnt", self.programs.agent, *words],
             self.log, env=dict(self.programs.environment(), K8S_NODE_NAME=self.node.name))
         if wait:
             self.wait_ready()
@@ -226,10 +230,6 @@ class Agent:
         except TimeoutError as error:
             raise CommandError(f"{error}\n{self.ask('/healthz')}\n{self.daemon.log_tail(30)}") from error
 
-    def enter(self, args):
-        """The command line that runs `args` on the node and sees the agent's mounts."""
-        return ["nsenter", f"--net={self.netns.path}", f"--mount=/proc/{self.daemon.pid}/ns/mnt", *args]
-
     def add_pod(self, pod, netns):
         """Connects a pod of the plan, whose network namespace is empty, as Cilium's CNI plugin does."""
         made = self.cluster.make_pod(pod, self.node.name)
@@ -260,8 +260,19 @@ class Agent:
         self.daemon.stop(timeout=30)
         return self.daemon.popen.returncode
 
+    def ready_pods(self):
+        """Names of its pods whose programs are in place."""
+        return [entry["status"]["external-identifiers"]["pod-name"] for entry in self.ask("/endpoint") or []
+                if entry["status"]["state"] == "ready" and "pod-name" in entry["status"]["external-identifiers"]]
+
+    def complaints(self):
+        """What it has logged of severity error or worse."""
+        with open(self.log, encoding="utf-8") as file:
+            return [line for line in file if "level=error" in line or "level=fatal" in line or "panic" in line]
+
     def close(self):
         if self.daemon is not None:
             self.stop()
+        self.mounts.kill()
         if self.made_run:
             os.rmdir(RUN)
