@@ -179,7 +179,8 @@ void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
       "engine.kernel_flows", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flows; }, 0, 1U << 24,
       "How many directions of connections the XDP programs may forward, at least 16, at 160 to 168 bytes of kernel "
       "memory each and 9 MiB in all; the coldest make room. Settled: TCP or UDP, packets were seen and accepted "
-      "both ways. In native mode it takes Linux 5.18, before 6.3 with BTF. 0: none, the engine forwards all."));
+      "both ways, or UDP that nobody answers. In native mode it takes Linux 5.18, before 6.3 with BTF. 0: none, the "
+      "engine forwards all."));
   fields.push_back(number<std::uint32_t>(
       "engine.kernel_flow_rate", [](GatewayConfig& c) -> std::uint32_t& { return c.kernel_flow_rate; }, 1, 1'000'000,
       "Packets a second in one direction from which on a settled connection is handed down to the XDP programs."));

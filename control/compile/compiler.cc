@@ -276,9 +276,11 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   }
   result.lost_peers = peers.take_lost();
   result.local_routes_changed = peers.take_node_routes_changed() || fleet_change.rebuilt;
-  if (const FleetCluster* own = fleet.find(fleet.own.cluster); own != nullptr && own->aliases != aliases) {
-    aliases = own->aliases;
-    result.delta.aliases = aliases;
+  if (const FleetCluster* own = fleet.find(fleet.own.cluster)) {
+    if (AliasPrefixes now = aliases_in_force(fleet, *own); now != aliases) {
+      aliases = std::move(now);
+      result.delta.aliases = aliases;
+    }
   }
   // Costs a pass over the fleet, which is too much for every endpoint or node.
   if (reachability_changed) {

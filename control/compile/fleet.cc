@@ -138,20 +138,6 @@ PolicyClusters policy_clusters(const Fleet& fleet) {
   return out;
 }
 
-AliasPrefixes policy_own_forms(const Fleet& fleet) {
-  const auto somebody_has = [&](const Prefix& own) {
-    const auto next = fleet.ranges.lower_bound(own);
-    return (next != fleet.ranges.end() && next->first.address() <= own.last()) ||
-           (next != fleet.ranges.begin() && std::prev(next)->first.contains(own));
-  };
-  AliasPrefixes out;
-  for (const auto& [name, cluster] : fleet.clusters) {
-    std::copy_if(cluster.aliases.begin(), cluster.aliases.end(), std::back_inserter(out),
-                 [&](const AliasPrefix& alias) { return !somebody_has(alias.own); });
-  }
-  return out;
-}
-
 std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet) {
   std::vector<PolicyRange> ranges;
   for (const Prefix& prefix : moved) {

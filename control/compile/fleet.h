@@ -69,6 +69,10 @@ struct Fleet {
 
 // What policy is told of the fleet: its clusters and ranges, and who holds each of the prefixes `moved` now.
 [[nodiscard]] PolicyClusters policy_clusters(const Fleet& fleet);
+// Those of a cluster whose addresses it has been admitted with: what it calls by the others is not its own.
+[[nodiscard]] AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster);
+// Names those of our own and linked clusters that are not in force.
+void append_alias_problems(const Fleet& fleet, std::vector<Problem>& problems);
 // The aliases of those own addresses that nobody has in the fleet.
 [[nodiscard]] AliasPrefixes policy_own_forms(const Fleet& fleet);
 [[nodiscard]] std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet);

@@ -202,7 +202,8 @@ void ActiveGateway::applied(CompileResult& result) {
     node_.engine->remove_endpoints(Realm{}, result.remove);
   }
   adjacencies_->forget_peers(result.lost_peers);
-  if (result.gateways_changed || !published_) {
+  const bool gateways = result.gateways_changed || !published_;
+  if (gateways) {
     update_gateways();
   }
   const bool layout = result.delta.clusters || result.delta.hosts || routes_changed_ || !published_;
@@ -216,6 +217,9 @@ void ActiveGateway::applied(CompileResult& result) {
   publish(result);
   if (first && published_) {
     leave_known_peers();
+  }
+  if (gateways) {
+    take_path_mtus();  // of peers that the tables know
   }
   if (published_ && calls_.take_over) {
     if (!std::exchange(calls_.take_over, {})()) {
@@ -274,7 +278,6 @@ void ActiveGateway::update_gateways() {
   health_->set_peers(probed, HealthClock::now());
   path_mtus_->set_peers(paths, HealthClock::now());
   loop_.set_timer(health_timer_, HealthClock::now());
-  take_path_mtus();
 }
 
 void ActiveGateway::update_dns() {

@@ -24,6 +24,7 @@
 #include "control/daemon/node.h"
 #include "control/daemon/problem_list.h"
 #include "control/health/health.h"
+#include "control/health/known_peers.h"
 #include "control/health/path_mtu.h"
 #include "control/loop/event_loop.h"
 #include "control/loop/turns.h"
@@ -56,7 +57,8 @@ class ActiveGateway {
   void apply();
   // What an earlier process, or an earlier one of these, knew of peers. Before the first apply() comes into force, the
   // first tables are made by it.
-  void remember(const std::vector<KnownPeer>& peers);
+  void remember(const KnownPeers& known);
+  [[nodiscard]] KnownPeers known_peers() const;
 
   [[nodiscard]] const OwnGateway& own() const { return own_; }
   [[nodiscard]] const Node& node() const { return node_; }

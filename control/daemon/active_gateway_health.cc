@@ -50,12 +50,16 @@ Reachability ActiveGateway::reachability() const {
   return reachability;
 }
 
-void ActiveGateway::remember(const std::vector<KnownPeer>& peers) {
-  health_->remember(peers, HealthClock::now());
+void ActiveGateway::remember(const KnownPeers& known) {
+  health_->remember(known.peers, HealthClock::now());
+  path_mtus_->remember(known.paths, HealthClock::now());
   if (published_) {
     take_health_changes();
+    take_path_mtus();
   }
 }
+
+KnownPeers ActiveGateway::known_peers() const { return {health_->known(HealthClock::now()), path_mtus_->known()}; }
 
 ActiveGateway::Ways ActiveGateway::ways_of_peers() const {
   Ways ways;

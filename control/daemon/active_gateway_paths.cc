@@ -19,7 +19,10 @@ void ActiveGateway::make_path_mtus() {
 void ActiveGateway::follow_underlay_mtu() {
   if (published_ && node_.engine->device(node_.underlay).mtu() != underlay_mtu_) {
     underlay_mtu_ = node_.engine->device(node_.underlay).mtu();
-    in_turn({[this] { update_gateways(); }});  // which peers there are is the compiler's
+    in_turn({[this] {
+      update_gateways();  // which peers there are is the compiler's
+      take_path_mtus();
+    }});
   }
 }
 
@@ -42,6 +45,9 @@ void ActiveGateway::take_path_mtus() {
     loop_.cancel_timer(path_mtu_timer_);
   } else {
     loop_.set_timer(path_mtu_timer_, due);
+  }
+  if (!published_) {
+    return;
   }
   TableDelta delta;
   delta.path_mtus = path_mtus_->take_changes();

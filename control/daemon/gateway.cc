@@ -355,7 +355,7 @@ void Gateway::confirm_own() {
   if (!(*own == active_->own())) {
     spdlog::warn("the hub says other parameters of this gateway than were known before the restart: it starts anew");
     earlier_answers_.set(active_->answering(), EventLoop::Clock::now());
-    known_peers_ = active_->health().known(HealthClock::now());
+    known_peers_ = active_->known_peers();
     active_.reset();
     serving_ = false;
     feed_clients();  // the flows that they follow have ended

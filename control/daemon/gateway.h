@@ -135,7 +135,7 @@ class Gateway {
   std::deque<Question> questions_;
   EventLoop::Clock::time_point retry_restored_;  // after a start with it has failed
   EarlierAnswers earlier_answers_;               // to the active_ before this one
-  std::vector<KnownPeer> known_peers_;           // what the active_ before this one knew, or another process
+  KnownPeers known_peers_;                       // what the active_ before this one knew, or another process
   bool draining_ = false;
   std::uint64_t changes_ = 0, applying_ = 0, applied_ = 0;  // of the model: how many there were, are, and have been
   EventLoop::Clock::time_point turn_asked_;                 // with take_due_

@@ -122,12 +122,11 @@ HandOverPort::Part Gateway::hand_over_part() {
     }
   };
   part.peers = [this] {
-    return known_peers_text(active_ != nullptr ? active_->health().known(HealthClock::now()) : known_peers_,
-                            HandOverChannel::kMaxText);
+    return known_peers_text(active_ != nullptr ? active_->known_peers() : known_peers_, HandOverChannel::kMaxText);
   };
   part.retire = [this] { retire(); };
   part.lost = [this] {
-    known_peers_ = active_->health().known(HealthClock::now());
+    known_peers_ = active_->known_peers();
     active_.reset();
     serving_ = false;
     turns_.take([this] {

@@ -333,9 +333,13 @@ bool Hubs::take(Model& model, const Intake::Answers& answers) {
     any = true;
     keep(hub, {std::move(delta)});
   }
+  std::map<Intake::Hub, std::vector<ObjectDelta>> renamed;
   for (auto& [hub, delta] : intake_->take_renamed()) {
+    renamed[hub].push_back(std::move(delta));
+  }
+  for (auto& [hub, deltas] : renamed) {
     any = true;
-    keep(hub, {std::move(delta)});
+    keep(hub, std::move(deltas));
   }
   keep_holds(now);
   keep_anew(model, now);

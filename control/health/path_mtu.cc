@@ -12,6 +12,7 @@ PathMtus::PathMtus(const PathMtuOptions& options, Send send)
 
 void PathMtus::set_peers(std::span<const PathMtuPeer> peers, HealthTime now) {
   std::map<PeerId, Path> next;
+  std::vector<Path*> fresh;
   for (const PathMtuPeer& desired : peers) {
     if (const auto known = paths_.find(desired.id);
         known != paths_.end() && known->second.probed && known->second.peer == desired) {
@@ -24,7 +25,7 @@ void PathMtus::set_peers(std::span<const PathMtuPeer> peers, HealthTime now) {
     path.mtu = desired.most.value();
     path.due = options_.interval.count() == 0 ? HealthTime::max() : now;
     path.sent = static_cast<std::uint32_t>(random_());  // an answer to a probe of an earlier process must not match
-    next.emplace(desired.id, path);
+    fresh.push_back(&next.emplace(desired.id, path).first->second);
   }
   for (auto& [id, path] : paths_) {
     const auto successor = next.find(id);
@@ -34,7 +35,45 @@ void PathMtus::set_peers(std::span<const PathMtuPeer> peers, HealthTime now) {
       changes_[id] = {id, Bytes{0}};
     }
   }
+  for (Path* const path : fresh) {
+    recall(*path, now);
+  }
   paths_ = std::move(next);
+}
+
+void PathMtus::remember(std::span<const KnownPath> known, HealthTime now) {
+  remembered_.clear();
+  for (const KnownPath& path : known) {
+    remembered_[path.underlay] = path.mtu;
+  }
+  for (auto& [id, path] : paths_) {
+    if (path.probed && !path.speaks) {
+      recall(path, now);
+    }
+  }
+}
+
+// Its peer has answered that process; what does not answer now is looked for from the least on.
+void PathMtus::recall(Path& path, HealthTime now) {
+  const auto found = remembered_.find(path.peer.underlay);
+  if (found == remembered_.end() || options_.interval.count() == 0 || found->second >= path.peer.most ||
+      found->second.value() < least(path.peer.underlay.family())) {
+    return;
+  }
+  path.speaks = true;
+  path.checking = path.searching = false;
+  path.due = now;
+  set_mtu(path, found->second.value(), PathMtuSource::kProbes);
+}
+
+std::vector<KnownPath> PathMtus::known() const {
+  std::vector<KnownPath> known;
+  for (const auto& [id, path] : paths_) {
+    if (path.source == PathMtuSource::kProbes) {
+      known.push_back({path.peer.underlay, Bytes{path.mtu}});
+    }
+  }
+  return known;
 }
 
 void PathMtus::tick(HealthTime now) {

@@ -21,6 +21,7 @@
 //   itself where the peer answers probes: anybody may send one. Where it does not (a kernel's tunnel end), the claim is
 //   taken, for kClaimHold, unless it is below what every path carries.
 // - A path that carries less than the device takes is searched at each check, upwards from what it carries.
+// - A path that another process has searched begins with what that one has found, as if found here.
 // - A peer that has never answered gets one probe of the path's MTU and one of what passes anywhere at each check, and
 // no
 //   search.
@@ -58,6 +59,13 @@ enum class PathMtuSource : std::uint8_t {
   kProbes,
 };
 
+// What probes have found of a path that carries less than the device takes, worth knowing after this object's end.
+struct KnownPath {
+  IpAddress underlay;
+  Bytes mtu;
+  friend bool operator==(const KnownPath&, const KnownPath&) = default;
+};
+
 // For people: `isthmus status`.
 struct PathMtuView {
   Bytes mtu;
@@ -76,6 +84,9 @@ class PathMtus {
 
   // Those that may answer probes; the whole list. One that stays as it was keeps what is known of it.
   void set_peers(std::span<const PathMtuPeer> peers, HealthTime now);
+  // What another process has found; a path of which this one has found nothing yet begins with it, and is checked.
+  void remember(std::span<const KnownPath> known, HealthTime now);
+  [[nodiscard]] std::vector<KnownPath> known() const;
   void tick(HealthTime now);
   void answer(PeerId peer, std::uint32_t sequence, HealthTime now);
   // Of any peer, those that are not probed too. `most`: what the device takes.
@@ -112,6 +123,7 @@ class PathMtus {
     unsigned strikes = 0, silent = 0;
   };
 
+  void recall(Path& path, HealthTime now);
   void check(Path& path, HealthTime now);
   void search(Path& path, std::uint32_t good, std::uint32_t bad, HealthTime now);
   void begin_round(Path& path, HealthTime now);
@@ -127,6 +139,7 @@ class PathMtus {
   std::mt19937_64 random_;
   std::map<PeerId, Path> paths_;
   std::map<PeerId, PathMtu> changes_;
+  std::map<IpAddress, Bytes> remembered_;
 };
 
 }  // namespace isthmus

@@ -103,6 +103,9 @@ class Intake {
     Why why = Why::kAnswers;
   };
   using Key = std::pair<Hub, ObjectKey>;
+  struct Aliases {
+    AliasPrefixes had, has;
+  };
 
   [[nodiscard]] std::optional<Hub> number_of(const std::string& hub) const;
   // When the hub's data of that kind and member was last known to be current.
@@ -127,8 +130,8 @@ class Intake {
   void update_profiles(Hub hub, std::vector<ObjectDelta>& applied);
   // In the form in which the fleet knows the addresses of each cluster.
   void read_by_aliases(std::vector<ObjectDelta>& deltas) const;
-  void rename(const std::string& cluster, const AliasPrefixes& before, const AliasPrefixes& now,
-              std::vector<std::pair<Hub, ObjectDelta>>& renamed);
+  // What is known of each of these clusters.
+  [[nodiscard]] std::vector<std::pair<Hub, ObjectDelta>> rename(const std::map<std::string, Aliases>& changed);
 
   IntakeOptions options_;
   std::vector<std::string> hubs_;

@@ -1,6 +1,8 @@
 // By which aliases the intake reads what hubs say, and what becomes of it when they change.
 #include <initializer_list>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "control/restore/intake.h"
 
@@ -23,9 +25,8 @@ void Intake::read_by_aliases(std::vector<ObjectDelta>& deltas) const {
 }
 
 std::vector<std::pair<Intake::Hub, ObjectDelta>> Intake::take_renamed() {
-  std::vector<std::pair<Hub, ObjectDelta>> renamed;
   if (!std::exchange(profiles_changed_, false)) {
-    return renamed;
+    return {};
   }
   const ClusterAliases before = std::exchange(aliases_, read_aliases(model_, options_.aliases));
   std::set<std::string> clusters;
@@ -34,47 +35,57 @@ std::vector<std::pair<Intake::Hub, ObjectDelta>> Intake::take_renamed() {
       clusters.insert(cluster);
     }
   }
+  std::map<std::string, Aliases> changed;
   for (const std::string& cluster : clusters) {
-    const AliasPrefixes &had = aliases_of(before, cluster), &has = aliases_of(aliases_, cluster);
-    if (had != has) {
-      quotas_.rename(cluster, had, has);
-      rename(cluster, had, has, renamed);
+    const Aliases aliases{aliases_of(before, cluster), aliases_of(aliases_, cluster)};
+    if (aliases.had != aliases.has) {
+      quotas_.rename(cluster, aliases.had, aliases.has);
+      changed.emplace(cluster, aliases);
     }
   }
-  return renamed;
+  return changed.empty() ? std::vector<std::pair<Hub, ObjectDelta>>{} : rename(changed);
 }
 
-void Intake::rename(const std::string& cluster, const AliasPrefixes& before, const AliasPrefixes& now,
-                    std::vector<std::pair<Hub, ObjectDelta>>& renamed) {
+// In one pass over what is known, and all that goes before all that comes: a block's new alias may be another one's
+// former.
+std::vector<std::pair<Intake::Hub, ObjectDelta>> Intake::rename(const std::map<std::string, Aliases>& changed) {
   struct Version {
     Hub hub;
+    ObjectKey former;
     ObjectDelta delta;
     bool restored;
   };
   std::vector<Version> versions;
   model_.visit_all_versions(
       [&](Hub hub, const ObjectKey& key, const ObjectValue& value, const ProvenanceView& provenance, bool restored) {
-        if (has_aliases(key.kind) && aliased_cluster(key) == cluster) {
-          versions.push_back({hub, {key, value, provenance.copy()}, restored});
+        if (!has_aliases(key.kind)) {
+          return;
+        }
+        if (const auto of = changed.find(aliased_cluster(key)); of != changed.end()) {
+          ObjectDelta own = to_own(of->second.had, {key, value, provenance.copy()});
+          versions.push_back({hub, key, to_alias(of->second.has, std::move(own)), restored});
         }
       });
-  for (Version& version : versions) {
-    const ObjectKey key = version.delta.key;
-    ObjectDelta delta = to_alias(now, to_own(before, std::move(version.delta)));
+  std::vector<std::pair<Hub, ObjectDelta>> renamed;
+  for (const Version& version : versions) {
     if (version.restored) {
-      quotas_.forget(version.hub, key);
-      quotas_.restore(version.hub, delta);
-    } else {
-      if (key != delta.key) {
-        quotas_.apply(version.hub, {key, std::nullopt, {}});
-      }
-      quotas_.apply(version.hub, delta);
+      quotas_.forget(version.hub, version.former);
+    } else if (version.former != version.delta.key) {
+      quotas_.apply(version.hub, {version.former, std::nullopt, {}});
     }
-    if (key != delta.key) {
-      renamed.emplace_back(version.hub, ObjectDelta{key, std::nullopt, {}});
+    if (version.former != version.delta.key) {
+      renamed.emplace_back(version.hub, ObjectDelta{version.former, std::nullopt, {}});
     }
-    renamed.emplace_back(version.hub, std::move(delta));
   }
+  for (Version& version : versions) {
+    if (version.restored) {
+      quotas_.restore(version.hub, version.delta);
+    } else {
+      quotas_.apply(version.hub, version.delta);
+    }
+    renamed.emplace_back(version.hub, std::move(version.delta));
+  }
+  return renamed;
 }
 
 }  // namespace isthmus

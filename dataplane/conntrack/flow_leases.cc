@@ -6,8 +6,10 @@ namespace isthmus {
 void FlowTable::note_hot(WorkerId worker, const Hit& hit, Seconds now) noexcept {
   HotFlows& hot = hot_flows_[worker.value()];
   const std::uint32_t line = kLinesPerSlot * hit.slot + 1 + static_cast<std::uint32_t>(hit.direction);
-  if (hot.note(line, hit.line().packets.load(std::memory_order_relaxed), now) && hit.connection->opened() &&
-      hit.shared().pair(std::memory_order_relaxed) == 0) {
+  const Connection& connection = *hit.connection;
+  if (hot.note(line, hit.line().packets.load(std::memory_order_relaxed), now) &&
+      (connection.opened() || connection.protocol() == IpProtocol::kUdp) &&
+      connection.shared.pair(std::memory_order_relaxed) == 0) {
     hot.post(ref(hit));
   }
 }

@@ -127,6 +127,15 @@ FragmentTable::Datagram* FragmentTable::find_or_make(Bucket& bucket, const Datag
   return made;
 }
 
+// Nothing more of the datagram is wanted. One that has been made just now has taken the place of what outcome.lost has.
+void FragmentTable::refuse(Datagram& datagram, DropReason reason, FragmentOutcome& outcome) noexcept {
+  outcome.reason = datagram.refused = reason;
+  datagram.state = State::kRefused;
+  if (datagram.list != kNoPlace) {
+    outcome.lost = {detach(datagram), reason};
+  }
+}
+
 // False: the fragment is to be dropped for outcome.reason, and the others of its datagram too unless it is a duplicate.
 bool FragmentTable::add(Datagram& datagram, const FragmentPart& part, FragmentOutcome& outcome) noexcept {
   if (datagram.state == State::kRefused) {
@@ -140,36 +149,33 @@ bool FragmentTable::add(Datagram& datagram, const FragmentPart& part, FragmentOu
       outcome.reason = DropReason::kFragmentOverlap;
       return false;
     case DatagramParts::Added::kOverlaps:
-      outcome.reason = DropReason::kFragmentOverlap;
-      break;
+      refuse(datagram, DropReason::kFragmentOverlap, outcome);
+      return false;
     case DatagramParts::Added::kTooMany:
-      outcome.reason = DropReason::kFragmentLimit;
-      break;
+      refuse(datagram, DropReason::kFragmentLimit, outcome);
+      return false;
   }
-  datagram.state = State::kRefused;
-  datagram.refused = outcome.reason;
-  outcome.lost = {detach(datagram), outcome.reason};
   return false;
 }
 
-// A place in front of the datagram's list, for one that has come so; kNoPlace: there is none for its sender.
+// A place in front of the datagram's list, for one that has come so; kNoPlace: there is none for its sender, and the
+// datagram, which has counted the part, will never be whole.
 std::uint32_t FragmentTable::keep(Datagram& datagram, const ArrivedFragment& arrived,
                                   FragmentOutcome& outcome) noexcept {
-  outcome.reason = DropReason::kFragmentLimit;
   std::atomic<std::uint32_t>& of_sender = kept_of_[datagram.sender];
-  if (of_sender.load(std::memory_order_relaxed) >= kept_of_sender_) {
+  const bool has_share = of_sender.load(std::memory_order_relaxed) >= kept_of_sender_;
+  const std::uint32_t place = has_share ? kNoPlace : kept_.take();
+  if (place == kNoPlace) {
+    refuse(datagram, DropReason::kFragmentLimit, outcome);
     return kNoPlace;
   }
-  const std::uint32_t place = kept_.take();
-  if (place != kNoPlace) {
-    of_sender.fetch_add(1, std::memory_order_relaxed);
-    ++datagram.kept;
-    KeptFragment& kept = kept_[place];
-    kept.peer = arrived.peer;
-    kept.origin = arrived.origin;
-    kept.device = arrived.device;
-    kept.next = std::exchange(datagram.list, place);
-  }
+  of_sender.fetch_add(1, std::memory_order_relaxed);
+  ++datagram.kept;
+  KeptFragment& kept = kept_[place];
+  kept.peer = arrived.peer;
+  kept.origin = arrived.origin;
+  kept.device = arrived.device;
+  kept.next = std::exchange(datagram.list, place);
   return place;
 }
 
@@ -209,7 +215,7 @@ FragmentOutcome FragmentTable::later(const DatagramKey& key, const FragmentPart&
     return outcome;
   }
   if (arrived.frame.size() > sizeof(KeptFragment::bytes)) {
-    outcome.reason = DropReason::kFragmentTooLong;
+    refuse(*datagram, DropReason::kFragmentTooLong, outcome);
     return outcome;
   }
   const std::uint32_t place = keep(*datagram, arrived, outcome);
@@ -234,9 +240,7 @@ FragmentOutcome FragmentTable::assemble(const DatagramKey& key, const FragmentPa
     return outcome;
   }
   if (part.offset + part.bytes > kLongestAssembled || headers.size() > kHeaderRoom) {
-    outcome.reason = datagram->refused = DropReason::kFragmentTooLong;
-    datagram->state = State::kRefused;
-    outcome.lost = {detach(*datagram), outcome.reason};
+    refuse(*datagram, DropReason::kFragmentTooLong, outcome);
     return outcome;
   }
   const std::uint32_t place = datagram->list != kNoPlace ? datagram->list : keep(*datagram, arrived, outcome);

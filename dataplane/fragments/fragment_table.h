@@ -141,6 +141,7 @@ class FragmentTable {
                                        std::uint64_t now_ns, FragmentOutcome& outcome) noexcept;
   [[nodiscard]] Datagram* make_room(Bucket& bucket, std::uint8_t sender, std::uint64_t now_ns,
                                     FragmentOutcome& outcome) noexcept;
+  void refuse(Datagram& datagram, DropReason reason, FragmentOutcome& outcome) noexcept;
   [[nodiscard]] bool add(Datagram& datagram, const FragmentPart& part, FragmentOutcome& outcome) noexcept;
   [[nodiscard]] std::uint32_t keep(Datagram& datagram, const ArrivedFragment& arrived,
                                    FragmentOutcome& outcome) noexcept;

@@ -202,13 +202,13 @@ void HandDown::hand_down() {
 void HandDown::prepare(FlowRef flow) {
   FlowTable& flows = *shared_.flows;
   Connection* const connection = flows.find(flow);
-  if (connection == nullptr || !can_go_down(*connection)) {
+  if (connection == nullptr) {
     return;
   }
   std::uint32_t number = connection->shared.pair(std::memory_order_relaxed);
   const bool first = number == 0;
   if (first && free_.empty()) {
-    if (able(flows.block(*connection, Direction::kForward)) || able(flows.block(*connection, Direction::kReply))) {
+    if (able(*connection, Direction::kForward) || able(*connection, Direction::kReply)) {
       hand_down_no_room_.add();
     }
     return;
@@ -217,7 +217,7 @@ void HandDown::prepare(FlowRef flow) {
   std::array<bool, 2> enters{};
   for (const Direction direction : kDirections) {
     enters[static_cast<std::size_t>(direction)] =
-        prepare(Leases::index(number, direction), connection->line(direction));
+        may_go_down(*connection, direction) && prepare(Leases::index(number, direction), connection->line(direction));
   }
   if (first && (enters[0] || enters[1])) {
     free_.pop_back();
@@ -254,6 +254,10 @@ bool HandDown::prepare(std::uint32_t lease, const DirectionLine& line) {
   flows_.push_back(flow_of(*block, line.key.family, {lease, way.hop, way.tunnel, way.from}));
   entering_.push_back(lease);
   return true;
+}
+
+bool HandDown::able(const Connection& connection, Direction direction) const {
+  return may_go_down(connection, direction) && able(shared_.flows->block(connection, direction));
 }
 
 bool HandDown::able(const DirectionBlock* block) const {

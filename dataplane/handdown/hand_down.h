@@ -118,6 +118,7 @@ class HandDown {
   void prepare(FlowRef flow);
   [[nodiscard]] bool prepare(std::uint32_t lease, const DirectionLine& line);
   // A direction of a connection that can.
+  [[nodiscard]] bool able(const Connection& connection, Direction direction) const;
   [[nodiscard]] bool able(const DirectionBlock* block) const;
   [[nodiscard]] bool arrives_at_program(const DirectionBlock& block) const;
   [[nodiscard]] bool take_records(Way& way, const DirectionBlock& block);

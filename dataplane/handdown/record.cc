@@ -34,14 +34,20 @@ void write_address(const IpAddress& address, std::uint8_t* at) noexcept {
 }  // namespace
 
 // Where packets come again from a peer that had ceased to be live, where replies go depends on them.
-bool can_go_down(const Connection& connection) noexcept {
-  const bool plain = connection.protocol() == IpProtocol::kTcp || connection.protocol() == IpProtocol::kUdp;
-  const auto settled = [](const DirectionLine& line) {
-    return (line.seen.load(std::memory_order_relaxed) & mark::kSettled) != 0;
+// An answer goes to the workers until one has opened the connection. UDP of which each way is a connection of its own,
+// as of tunnels, is never answered.
+bool may_go_down(const Connection& connection, Direction direction) noexcept {
+  const bool udp = connection.protocol() == IpProtocol::kUdp;
+  if ((!udp && connection.protocol() != IpProtocol::kTcp) || connection.ending() ||
+      (connection.shared.user_flags() & kReturnedFlag) != 0) {
+    return false;
+  }
+  const auto settled = [&](Direction each) {
+    return (connection.line(each).seen.load(std::memory_order_relaxed) & mark::kSettled) != 0;
   };
-  return plain && connection.opened() && !connection.ending() &&
-         (connection.shared.user_flags() & kReturnedFlag) == 0 && settled(connection.lines[0]) &&
-         settled(connection.lines[1]);
+  return connection.opened()
+             ? settled(Direction::kForward) && settled(Direction::kReply)
+             : udp && direction == Direction::kForward && settled(direction) && !connection.starts_with_answer();
 }
 
 bool can_go_down(const DirectionBlock& block, const KernelEgresses& egresses) noexcept {

@@ -16,10 +16,10 @@ namespace isthmus {
 // What XDP can send by, by DeviceId.
 using KernelEgresses = std::array<bool, ISTHMUS_MAX_DEVICES>;
 
-// Whether directions of a connection can be handed down: TCP or UDP, opened and not ending, with an ordinary packet
-// each way.
-[[nodiscard]] bool can_go_down(const Connection& connection) noexcept;
-// Whether one can: by a decision without a time limit, and a device that XDP can send by.
+// Whether a direction of a connection may be handed down: TCP that is opened and not ending, or UDP, with an ordinary
+// packet each way; of UDP that nobody has answered, what its initiator sends.
+[[nodiscard]] bool may_go_down(const Connection& connection, Direction direction) noexcept;
+// Whether it can: by a decision without a time limit, and a device that XDP can send by.
 [[nodiscard]] bool can_go_down(const DirectionBlock& block, const KernelEgresses& egresses) noexcept;
 
 // The numbers of a direction's records.

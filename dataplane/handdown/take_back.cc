@@ -52,8 +52,8 @@ void HandDown::look_at(std::uint32_t number, Seconds now, bool measures) {
     const std::uint32_t lease = Leases::index(number, direction);
     const Stage stage = way_of(lease).stage;
     if (stage == Stage::kUp) {
-      const DirectionBlock* const block = connection != nullptr ? flows.block(*connection, direction) : nullptr;
-      may_follow = able(block) && flows.epochs().is_current(*block);  // else what is refused, or idle, came and went
+      may_follow = connection != nullptr && able(*connection, direction) &&  // what is refused, or idle, came and went
+                   flows.epochs().is_current(*flows.block(*connection, direction));
     } else if (stage == Stage::kDown) {
       const LeaseState why = connection == nullptr ? LeaseState::kRemoved : withdrawn(lease);
       if (why != LeaseState::kLeased) {

@@ -69,10 +69,12 @@ std::uint32_t write_error_ipv4(Output& output, const Packet& packet, const Messa
   return total;
 }
 
+// `most`: how long it may be.
 std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, const IpAddress& source,
-                               std::uint8_t* ip) noexcept {
+                               std::uint32_t most, std::uint8_t* ip) noexcept {
+  constexpr std::uint32_t kHeaders = sizeof(net::Ipv6) + sizeof(net::Icmp);
   const auto* original = net::at<net::Ipv6>(packet.ip);
-  const std::uint32_t quote = std::min(packet.ip_bytes, kQuoteIpv6);
+  const std::uint32_t quote = std::min({packet.ip_bytes, kQuoteIpv6, most - std::min(most, kHeaders)});
   const std::uint32_t payload = sizeof(net::Icmp) + quote;
   auto* header = net::at<net::Ipv6>(ip);
   constexpr std::uint32_t kVersion6 = 0x60000000;
@@ -123,6 +125,15 @@ std::optional<IpAddress> error_source(const Output& output, const Packet& packet
   return own && outside ? output.worker.snapshot->aliases.to_alias(*own) : own;
 }
 
+// The longest packet that goes back where this one came from.
+std::uint32_t room_back(const Output& output, const Packet& packet) noexcept {
+  const AdjacencyTable& adjacencies = output.worker.shared.adjacencies;
+  const bool fabric = packet.origin.side() == Side::kFabric;
+  return fabric ? (*output.worker.snapshot->peers)[packet.origin.peer()].inner_mtu(
+                      adjacencies.mtu(output.worker.shared.options.underlay_device))
+                : adjacencies.mtu(output.worker.arrived_on).value();
+}
+
 bool within_limits(Output& output, const Packet& packet, IcmpError what) noexcept {
   const std::uint64_t prefix = prefix_hash(packet.key);
   const std::uint64_t sender = packet.origin.side() == Side::kFabric ? packet.origin.peer().value() : prefix;
@@ -157,14 +168,14 @@ void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes
   frame.data = output.worker.pool.chunk_start(chunk) + kFrameHeadroom;
   std::uint8_t* ip = frame.data + sizeof(net::Ethernet);
   const Message message = message_of(packet.family, what, mtu);
-  const bool v4 = packet.family == Family::kIpv4;
-  const std::uint32_t bytes =
-      v4 ? write_error_ipv4(output, packet, message, *source, ip) : write_error_ipv6(packet, message, *source, ip);
+  const std::uint32_t bytes = packet.family == Family::kIpv4
+                                  ? write_error_ipv4(output, packet, message, *source, ip)
+                                  : write_error_ipv6(packet, message, *source, room_back(output, packet), ip);
   frame.length = static_cast<std::uint32_t>(sizeof(net::Ethernet)) + bytes;
   if (fabric) {
     const Vni vni{identity::kRemoteNode.value()};
-    if (push_tunnel(output, frame, ip, bytes, packet.family, packet.origin.peer(), vni, 0)) {
-      output.worker.pool.release(chunk);
+    if (const auto reason = push_tunnel(output, frame, ip, bytes, packet.family, packet.origin.peer(), vni, 0)) {
+      drop_frame(output.worker, frame, *reason);
       return;
     }
     send_frame(output, frame, (*output.worker.snapshot->peers)[packet.origin.peer()].adjacency);

@@ -13,10 +13,7 @@ void decide(PathContext& context, Burst& burst) noexcept {
   Forwarder forwarder(context);
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
-    const bool plain = !packet.unusual && packet.line != nullptr;
-    if (packet.alive() && plain && (packet.tcp_flags & net::Tcp::kSyn) != 0) {
-      clamp_segments(context, packet, *packet.block);
-    }
+    const bool plain = !packet.unusual && packet.line != nullptr && (packet.tcp_flags & net::Tcp::kSyn) == 0;
     if (!packet.alive() ||
         !(plain ? forwarder.forward_special(packet, *packet.block) : forwarder(packet, *packet.block))) {
       finish_drop(context, burst, packet);

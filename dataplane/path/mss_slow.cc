@@ -20,11 +20,8 @@ std::uint32_t mtu_back(const PathContext& context, const Packet& packet) noexcep
   return mtu_behind(adjacencies, context.shared.options.underlay_device, peer);
 }
 
-// The value of the option among those of the header at `tcp`, or nullptr.
-std::uint8_t* find_maximum_segment(std::uint8_t* tcp, const std::uint8_t* packet_end) noexcept {
-  const std::uint8_t* const end =
-      std::min<const std::uint8_t*>(tcp + (net::at<net::Tcp>(tcp)->offset >> 4) * 4, packet_end);
-  std::uint8_t* at = tcp + sizeof(net::Tcp);
+// The value of the next such option from `at` on, or nullptr.
+std::uint8_t* find_maximum_segment(std::uint8_t* at, const std::uint8_t* end) noexcept {
   while (at < end && *at != kEndOfOptions) {
     if (*at == kNoOperation) {
       ++at;
@@ -41,31 +38,39 @@ std::uint8_t* find_maximum_segment(std::uint8_t* tcp, const std::uint8_t* packet
   return nullptr;
 }
 
-}  // namespace
-
-void clamp_segments(const PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
-  std::uint8_t* const option = find_maximum_segment(packet.l4, packet.ip + packet.ip_bytes);
-  if (option == nullptr) {  // the default of the family, which every path carries
-    return;
-  }
-  const std::uint32_t ip_header = packet.family == Family::kIpv4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6);
-  const std::uint32_t headers = ip_header + static_cast<std::uint32_t>(sizeof(net::Tcp));
-  const std::uint32_t mtu = std::min<std::uint32_t>(block.mtu, mtu_back(context, packet));
+void lower(net::Tcp& tcp, std::uint8_t* option, std::uint32_t most) noexcept {
   std::uint8_t before[2] = {option[0], option[1]};
-  const auto announced = static_cast<std::uint32_t>(before[0] << 8 | before[1]);
-  if (mtu <= headers || announced <= mtu - headers) {
+  if (static_cast<std::uint32_t>(before[0] << 8 | before[1]) <= most) {
     return;
   }
-  const std::uint32_t most = mtu - headers;
   option[0] = static_cast<std::uint8_t>(most >> 8);
   option[1] = static_cast<std::uint8_t>(most);
   std::uint8_t after[2] = {option[0], option[1]};
-  if (((option - packet.l4) & 1) != 0) {  // its bytes are halves of two words of the checksum
+  if (((option - reinterpret_cast<std::uint8_t*>(&tcp)) & 1) != 0) {  // halves of two words of the checksum
     std::swap(before[0], before[1]);
     std::swap(after[0], after[1]);
   }
-  auto* tcp = net::at<net::Tcp>(packet.l4);
-  tcp->checksum = net::apply_difference(tcp->checksum, net::difference(before, after, sizeof after));
+  tcp.checksum = net::apply_difference(tcp.checksum, net::difference(before, after, sizeof after));
+}
+
+}  // namespace
+
+// Of several, receivers take one or another. Without one, the default of the family holds, which every path carries.
+void clamp_segments(const PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {
+  const std::uint32_t ip_header = packet.family == Family::kIpv4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6);
+  const std::uint32_t headers = ip_header + static_cast<std::uint32_t>(sizeof(net::Tcp));
+  const std::uint32_t mtu = std::min<std::uint32_t>(block.mtu, mtu_back(context, packet));
+  if (mtu <= headers) {
+    return;
+  }
+  auto* const tcp = net::at<net::Tcp>(packet.l4);
+  const std::uint8_t* const end =
+      std::min<const std::uint8_t*>(packet.l4 + (tcp->offset >> 4) * 4, packet.ip + packet.ip_bytes);
+  std::uint8_t* at = packet.l4 + sizeof(net::Tcp);
+  while ((at = find_maximum_segment(at, end)) != nullptr) {
+    lower(*tcp, at, mtu - headers);
+    at += kMaximumSegmentBytes - 2;
+  }
 }
 
 }  // namespace isthmus

@@ -112,9 +112,7 @@ std::uint16_t mtu_of(const AdjacencyTable& adjacencies, DeviceId device) noexcep
 }
 
 std::uint16_t mtu_behind(const AdjacencyTable& adjacencies, DeviceId device, const PeerRecord& peer) noexcept {
-  const std::uint16_t most = mtu_of(adjacencies, device);
-  const std::uint16_t outer = peer.path_mtu != 0 ? std::min(most, peer.path_mtu) : most;
-  return static_cast<std::uint16_t>(outer - peer.header.overhead);
+  return peer.inner_mtu(adjacencies.mtu(device));
 }
 
 bool is_native(const DecisionInput& in, const IpAddress& address) noexcept {

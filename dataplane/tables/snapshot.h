@@ -5,6 +5,7 @@
 // Lookups are lock-free and do not allocate.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -31,6 +32,13 @@ struct PeerRecord {
   EncapsulationKind from_kind = EncapsulationKind::kVxlan;  // of the packets that it sends
   std::uint16_t path_mtu = 0;                               // PathMtu::mtu
   [[nodiscard]] bool known() const noexcept { return cluster != kNoCluster; }
+  // The longest packet that its tunnel carries, over a device of that MTU.
+  [[nodiscard]] std::uint16_t inner_mtu(Bytes device) const noexcept {
+    constexpr std::uint32_t kLongest = 0xffff;
+    const std::uint32_t most = std::min(kLongest, device.value());
+    const std::uint32_t outer = path_mtu != 0 ? std::min<std::uint32_t>(most, path_mtu) : most;
+    return static_cast<std::uint16_t>(outer - header.overhead);
+  }
 };
 
 // Records in blocks and an index in shards, which a copy shares until set() or erase() change them: both are for

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import re
+import subprocess
 import unittest
 
 import devices_test
@@ -25,6 +26,31 @@ data = bytes(i * 7 % 251 for i in range(size))
 s.send(data)
 name, _, echoed = s.recv(65535).partition(b' ')
 print(name.decode() if echoed == data else 'other data')
+"""
+# Sends datagrams without DF, a hundred a second, until its input ends; prints how many there were, and how many were
+# answered.
+DATAGRAMS = """
+import select, socket, sys, threading, time
+address, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, 10, 0)
+s.connect((address, port))
+s.settimeout(2)
+answered = set()
+def read():
+    try:
+        while True:
+            answered.add(s.recv(65535).partition(b' ')[2])
+    except TimeoutError:
+        pass
+reader = threading.Thread(target=read)
+reader.start()
+sent = 0
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    s.send(b'%d' % sent + b'.' * (size - len(b'%d' % sent)))
+    sent += 1
+reader.join()
+print(sent, len(answered))
 """
 
 
@@ -193,6 +219,26 @@ class HoledPaths(Paths, FleetCase):
             for cluster, count in zip((source, target), before):
                 self.assertGreaterEqual(self.counted(cluster, "fragmented") - count, 1 + 2 + 13, cluster)
         self.assertEqual(self.checksum_errors(), {})
+
+    def test_a_successor_knows_what_the_paths_carry(self):
+        self.addCleanup(self.lose, None)
+        self.lose(1400)
+        self.wait_known(1350, "probes")
+        client, server = pod_routes(self, "north", mtu=1450), pod("west-web-0")
+        with subprocess.Popen(client.enter([PYTHON, "-c", DATAGRAMS, server.ipv4, str(hub.UDP_ECHO_PORT), "1400"]),
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sender:
+            before = self.counted("north", "fragmented")
+            wait_until(lambda: self.counted("north", "fragmented") - before > 100, what="long datagrams")
+            gateway = self.fleet.gateways["north-1"]
+            predecessor = gateway.daemon
+            gateway.start(wait=False)
+            wait_until(lambda: f"handed over to process {gateway.daemon.pid}" in gateway.daemon.log_tail(400), 30,
+                       what="taken over")
+            predecessor.stop(timeout=20)
+            gateway.wait_ready()
+            wait_until(lambda: self.counted("north", "fragmented") > 200, what="long datagrams of the successor")
+            sent, answered = map(int, sender.communicate("\n", timeout=10)[0].split())
+        self.assertEqual(answered, sent)
 
     def test_ipv6_packets_of_1280_bytes_pass_a_path_for_less(self):
         """Their senders learn of 1,280 bytes, and no less, from the first packet that is longer, which is lost."""

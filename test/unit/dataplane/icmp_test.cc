@@ -61,6 +61,8 @@ TEST(IcmpErrors, AboutAUsedUpTtlComeFromTheGatewaysOwnAddress) {
       {"an echo", true, from_west(echo_request(at.west.address, at.client.address, 7).with_ttl(1)), at.west.address,
        11},
       {"to a backend of this cluster", false, tcp(at.client, at.local_service).with_ttl(1), at.client.address, 11},
+      {"a SYN whose segments are longer than the path carries", true,
+       from_west(tcp(at.west, at.client).with_options({2, 4, 0x22, 0xf0}).with_ttl(1)), at.west.address, 11},
   };
   for (const Row& row : rows) {
     PathRig rig;
@@ -188,6 +190,28 @@ TEST(IcmpErrors, FromTheLocalSideComeFromThisCluster) {
     const Outcome outcome = rig.from_local(icmp_error(from, at.west.address, 3, 3, about));
     EXPECT_EQ(outcome.out.size(), passes ? 1u : 0u) << outcome.text();
     EXPECT_EQ(outcome.drops.contains("foreign_source"), !passes) << outcome.text();
+  }
+}
+
+// Those of IPv6 quote much.
+TEST(IcmpErrors, OverIpv6FitTheWayBack) {
+  for (const std::uint32_t mtu : {1500u, 1330u, 1300u, 1280u}) {
+    for (const bool learned : {false, true}) {
+      PathRig::Options options;
+      options.underlay_mtu = Bytes{learned ? 1500 : mtu};
+      PathRig rig(options);
+      if (learned) {
+        TableDelta delta;
+        delta.path_mtus = {{PathRig::kWestGateway, Bytes{mtu}}};
+        ASSERT_TRUE(rig.engine().publish(delta).ok());
+      }
+      const PacketSpec spec =
+          rig.tunnelled(udp(at.west6, at.client6).with_payload(1180).with_ttl(1), at.west_gateway, kWestIdentity);
+      const Outcome outcome = rig.from_underlay(spec);
+      ASSERT_EQ(outcome.out.size(), 1u) << mtu << outcome.text();
+      EXPECT_LE(outcome.out.front().bytes.size() - 14, mtu);
+      EXPECT_GT(outcome.out.front().bytes.size(), std::min(mtu, 1300u) - 50) << "as much as fits";
+    }
   }
 }
 

@@ -207,5 +207,64 @@ TEST(FragmentTable, IsForAllWorkers) {
   EXPECT_EQ(table.kept().frames(), 0u);
 }
 
+// A part that found no room is lost: what comes later must not complete the tunnel packet around it.
+TEST(FragmentTable, NeverCompletesATunnelPacketOfWhichAPartWasDropped) {
+  FragmentTable table({256, kHold});  // a sender may have eight tunnel packets begun
+  const auto tunnel = [](std::uint32_t id) {
+    DatagramKey of = key(1, id);
+    of.tunnel = true;
+    return of;
+  };
+  const std::array<std::uint8_t, 34> headers{};
+  const auto of = [](std::uint8_t byte) {
+    static std::array<std::uint8_t, 16> bytes;
+    bytes.fill(byte);
+    FragmentPart made = part(0, 16, true);
+    made.data = bytes.data();
+    return made;
+  };
+  const auto assemble = [&](std::uint32_t id, std::uint8_t byte, std::uint32_t offset, bool more) {
+    FragmentPart made = of(byte);
+    made.offset = offset;
+    made.more = more;
+    return table.assemble(tunnel(id), made, arrived(), headers, 0, 1, 0);
+  };
+  for (std::uint32_t id = 0; id < 8; ++id) {
+    ASSERT_EQ(assemble(id, 0x11, 16, false).step, Step::kKept);
+  }
+  const FragmentOutcome refused = assemble(8, 0x22, 16, false);
+  ASSERT_EQ(refused.step, Step::kDrop);
+  ASSERT_EQ(refused.reason, DropReason::kFragmentLimit);
+  const FragmentOutcome whole = assemble(0, 0x11, 0, true);
+  ASSERT_EQ(whole.step, Step::kComplete);
+  table.kept().release(whole.list);  // now there is room again
+  const FragmentOutcome other = assemble(8, 0x22, 0, true);
+  EXPECT_NE(other.step, Step::kComplete) << "half of it has been dropped";
+  if (other.step == Step::kComplete) {
+    const KeptFragment& made = table.kept()[other.list];
+    EXPECT_NE(made.bytes[FragmentTable::kHeaderRoom + 16], 0x11) << "bytes of another tunnel packet";
+    EXPECT_EQ(made.frames, 2u);
+  }
+}
+
+// Those that were there before it are returned, not lost.
+TEST(FragmentTable, WhatIsRefusedAtOnceReturnsWhatItHasTakenThePlaceOf) {
+  FragmentTable table({64, kHold});
+  const std::array<std::uint8_t, 34> headers{};
+  const std::array<std::uint8_t, 16> bytes{};
+  const auto assemble = [&](std::uint32_t id, std::uint32_t offset, std::uint64_t now) {
+    DatagramKey of = key(1, id);
+    of.tunnel = true;
+    FragmentPart made = part(offset, 16, true);
+    made.data = bytes.data();
+    return table.assemble(of, made, arrived(), headers, 0, 1, now);
+  };
+  ASSERT_EQ(assemble(1, 0, 0).step, Step::kKept);
+  const FragmentOutcome refused = assemble(1, FragmentTable::kLongestAssembled, kHold + 1);
+  EXPECT_EQ(refused.reason, DropReason::kFragmentTooLong);
+  EXPECT_EQ(refused.lost.reason, DropReason::kFragmentTimeout);
+  EXPECT_NE(refused.lost.list, kNoPlace);
+}
+
 }  // namespace
 }  // namespace isthmus::test

@@ -201,6 +201,46 @@ TEST_F(OneWay, AnotherDecisionForTheSideThatStaysUpLeavesTheOther) {
 }
 
 // As the kernel does where an interface is removed, whose number another one then has.
+// As what a pod's own tunnel sends, whose answers have other ports.
+TEST_F(OneWay, UdpThatNobodyAnswersGoesDownAndItsAnswersFollowTheFirst) {
+  const auto [client, west] = std::pair(Endpoint{down_.at().client.address, 41000}, down_.at().west);
+  const auto send = [&](unsigned packets) {
+    down_.pass(1);
+    for (unsigned i = 0; i < packets; ++i) {
+      static_cast<void>(down_.rig().from_local(udp(client, west).with_payload(100)).only());
+    }
+  };
+  const auto answer = [&] {
+    const PacketSpec packet = udp(west, client).with_payload(100);
+    static_cast<void>(
+        down_.rig().from_underlay(down_.rig().tunnelled(packet, down_.at().west_gateway, kWestIdentity)).only());
+  };
+  const auto key = [](const Endpoint& from, const Endpoint& to) {
+    return key_of(
+        FlowKey(from.address, to.address, Be16::of(from.port), Be16::of(to.port), IpProtocol::kUdp, Realm{0}));
+  };
+  send(1);
+  send(17);
+  send(1);
+  down_.round();
+  ASSERT_TRUE(down_.down(key(client, west)));
+  EXPECT_FALSE(down_.entry(key(west, client)));
+  EXPECT_EQ(down_.counters().handed_down_one_way, 1u);
+  EXPECT_FALSE(down_.record({client, west, west}).established);
+  for (unsigned i = 0; i < 4; ++i) {  // it lives by what XDP forwards
+    down_.pass(20);
+    count(*down_.entry(key(client, west)), 100);
+    down_.round();
+  }
+  ASSERT_TRUE(down_.down(key(client, west)));
+  EXPECT_EQ(down_.record({client, west, west}).forward_packets, 419u);
+  answer();
+  down_.round();
+  EXPECT_TRUE(down_.down(key(client, west)));
+  EXPECT_TRUE(down_.down(key(west, client)));
+  EXPECT_EQ(down_.counters().handed_down_one_way, 0u);
+}
+
 TEST_F(OneWay, AnEgressWhosePlaceTheKernelHasEmptiedIsPutBack) {
   down_.hand_down(flow_);
   const std::uint32_t device = there()->device;

@@ -152,10 +152,10 @@ TEST_F(DrainedPeers, AreKnownToASuccessorUntilTheyAnswerIt) {
   fleet[1].draining = true;
   fleet[3].up = false;
   fleet.run(3 * kSecond);
-  const std::string text = known_peers_text(fleet.health().known(fleet.now()), 10'000);
+  const std::string text = known_peers_text({fleet.health().known(fleet.now()), {}}, 10'000);
 
   FleetSimulator successor{HealthOptions{.seed = 7}};
-  successor.health().remember(parse_known_peers(text), successor.now());
+  successor.health().remember(parse_known_peers(text).peers, successor.now());
   for (unsigned id = 1; id <= 4; ++id) {
     successor.add(id, id <= 2 ? 2 : 3);
   }
@@ -166,7 +166,7 @@ TEST_F(DrainedPeers, AreKnownToASuccessorUntilTheyAnswerIt) {
   EXPECT_EQ(successor.health().unusable_peers(), std::vector{PeerId{3}}) << "the first one serves again";
 
   // Later news of one that has answered meanwhile change nothing.
-  successor.health().remember(parse_known_peers(text), successor.now());
+  successor.health().remember(parse_known_peers(text).peers, successor.now());
   EXPECT_EQ(successor.health().unusable_peers(), std::vector{PeerId{3}});
 }
 
@@ -180,14 +180,19 @@ TEST_F(DrainedPeers, NewsOfThemComeIntoForceAtOnce) {
 TEST(KnownPeers, AreTheSameAfterATextAndThoseOutOfUseComeFirst) {
   const KnownPeer dead{ClusterId{7}, "west-1", true, true, 10, 4, std::chrono::microseconds(900), seconds(3)};
   const KnownPeer alive{ClusterId{8}, "north 1", false, false, 0, 1, std::chrono::microseconds(1), {}};
-  const std::vector<KnownPeer> both{dead, alive};
-  const std::string text = known_peers_text(both, 1000);
-  EXPECT_EQ(parse_known_peers(text), both);
-  EXPECT_EQ(parse_known_peers(known_peers_text(both, text.size() - 1)), std::vector{dead});
-  EXPECT_TRUE(parse_known_peers(
-                  "\n7 1 1\nno peers at all\n7 2 1 1 1 1 1 x\n7 1 1 1 1 -1 1 x\n7 1 1 1 1 1 -2 x\n7 1 1 1 1 1 1 \n")
-                  .empty());
-  EXPECT_TRUE(parse_known_peers("").empty());
+  const KnownPeers all{{dead, alive},
+                       {{*IpAddress::parse("192.0.2.2"), Bytes{1350}}, {*IpAddress::parse("fd00::2"), Bytes{1400}}}};
+  const std::string text = known_peers_text(all, 1000);
+  EXPECT_EQ(parse_known_peers(text), all);
+  const KnownPeers but_the_last{all.peers, {all.paths[0]}};
+  EXPECT_EQ(parse_known_peers(known_peers_text(all, text.size() - 1)), but_the_last);
+  const KnownPeers first{{dead}, {}};
+  EXPECT_EQ(parse_known_peers(known_peers_text(first, 1000)), first);
+  for (const char* nothing :
+       {"", "\n7 1 1\nno peers at all\n7 2 1 1 1 1 1 x\n7 1 1 1 1 -1 1 x\n", "7 1 1 1 1 1 -2 x\n7 1 1 1 1 1 1 \n",
+        "path\npath 192.0.2.2\npath x 1400\n", "paths 192.0.2.2 1400\npath 192.0.2.2 -\n"}) {
+    EXPECT_EQ(parse_known_peers(nothing), KnownPeers{}) << nothing;
+  }
 }
 
 }  // namespace

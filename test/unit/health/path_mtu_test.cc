@@ -39,6 +39,8 @@ class Underlay {
     device_ = device;
     set_peers();
   }
+  void remember(const std::vector<KnownPath>& known) { paths_.remember(known, now); }
+  [[nodiscard]] std::vector<KnownPath> known() const { return paths_.known(); }
   void claim(std::uint32_t mtu, PeerId peer = kPeer) { paths_.claim(peer, Family::kIpv4, Bytes{mtu}, device_, now); }
   void pass(std::chrono::nanoseconds time) {
     const HealthTime end = now + time;
@@ -203,6 +205,40 @@ TEST(PathMtus, AClaimAboutAPeerThatIsNotProbedIsTakenForAWhile) {
   EXPECT_EQ(underlay.told[kNode], 1400u);
   underlay.pass(seconds(2));
   EXPECT_EQ(underlay.told[kNode], 0u);
+}
+
+TEST(PathMtus, AnotherProcessBeginsWithWhatWasFound) {
+  Underlay before;
+  before.carries = 1400;
+  before.pass(seconds(30));
+  const std::vector<KnownPath> known = before.known();
+  EXPECT_EQ(known, (std::vector<KnownPath>{{kAt, Bytes{1400}}}));
+  for (const std::uint32_t carries : {1400u, 1300u, 1500u}) {
+    Underlay after;
+    after.carries = carries;
+    after.remember(known);
+    after.pass(seconds(0));
+    EXPECT_EQ(after.effective(), 1400u) << "from the first packet on";
+    EXPECT_EQ(after.view().source, PathMtuSource::kProbes);
+    after.pass(seconds(18));
+    EXPECT_EQ(after.effective(), carries) << "it is checked";
+  }
+}
+
+TEST(PathMtus, WhatWasFoundElsewhereGivesWayToWhatIsFoundHereAndToWhatThereIs) {
+  Underlay answered;
+  answered.carries = 1450;
+  answered.pass(seconds(18));
+  answered.remember({{kAt, Bytes{1400}}});
+  answered.pass(seconds(0));
+  EXPECT_EQ(answered.effective(), 1450u);
+  for (const KnownPath& useless :
+       {KnownPath{kAt, Bytes{1500}}, {kAt, Bytes{9000}}, {kAt, Bytes{551}}, {kAt, Bytes{0}}}) {
+    Underlay fresh;
+    fresh.remember({useless});
+    fresh.pass(seconds(1));
+    EXPECT_EQ(fresh.effective(), 1500u) << useless.mtu.value();
+  }
 }
 
 TEST(PathMtus, ADeviceWithAnotherMtuBeginsAnew) {

@@ -54,6 +54,67 @@ TEST(Aliases, AreReadOneToOneAndTakenBack) {
   EXPECT_EQ(node_read.pod_prefixes, std::vector{net("10.101.2.0/24")});
 }
 
+// Else it would take other clusters' packets, and those of what nobody has.
+TEST(Aliases, OfWhatOurClusterHasNotBeenAdmittedWithAreNotUsed) {
+  struct Row {
+    const char* description;
+    AliasPrefixes aliases;
+    std::vector<std::string> pods;  // as hubs' objects are read: by their aliases
+    AliasPrefixes used;
+    const char* problem;
+  };
+  const AliasPrefix whole{net("10.1.0.0/16"), net("10.101.0.0/16")};
+  const Row rows[] = {
+      {"a block that it does not have, by one of west's",
+       {{net("10.77.0.0/16"), net("10.2.0.0/16")}},
+       {"10.1.0.0/16"},
+       {},
+       "fleet/east.yaml:1: cluster east has the alias 10.2.0.0/16 for 10.77.0.0/16, of which it has nothing: it is "
+       "not used (give the Cluster the podCIDR, or correct podCIDRs and aliasCIDRs of the profile's member)"},
+      {"multicast",
+       {{net("10.1.0.0/16"), net("224.1.0.0/16")}},
+       {"224.1.0.0/16"},
+       {},
+       "cluster east has the alias 224.1.0.0/16 for 10.1.0.0/16, of which it has nothing"},
+      {"a part of a larger block", {whole}, {"10.101.4.0/24"}, {whole}, ""},
+      {"a smaller block of what it has",
+       {{net("10.1.4.0/24"), net("10.101.4.0/24")}},
+       {"10.101.0.0/16"},
+       {{net("10.1.4.0/24"), net("10.101.4.0/24")}},
+       ""},
+      {"a part of a block of which west has another",
+       {{net("10.1.0.0/16"), net("10.2.0.0/16")}},
+       {"10.102.0.0/16"},
+       {},
+       "of which it has nothing"},
+      {"none claimed, and nobody has them", {whole}, {}, {whole}, ""},
+      {"none claimed, and west has them",
+       {{net("10.1.0.0/16"), net("10.2.0.0/16")}},
+       {},
+       {},
+       "of which it has nothing"},
+  };
+  for (const Row& row : rows) {
+    Fleet3 f;
+    f.options.admission.aliases["east"] = row.aliases;
+    f.cluster("east", 1, row.pods, {"192.0.1.0/24"});
+    EXPECT_EQ(f.compile().delta.aliases.value_or(AliasPrefixes{}), row.used) << row.description;
+    if (*row.problem != '\0') {
+      EXPECT_THAT(f.problem_texts(), Contains(HasSubstr(row.problem))) << row.description;
+    } else {
+      EXPECT_THAT(f.problem_texts(), testing::Not(Contains(HasSubstr("alias")))) << row.description;
+    }
+  }
+}
+
+TEST(Aliases, OfABlockThatIsSharedArePartsOfIt) {
+  Fleet3 f;
+  f.options.admission.aliases["east"] = {{net("10.1.0.0/16"), net("10.101.0.0/16")}};
+  f.cluster("east", 1, {"10.101.4.0/24"}, {"192.0.1.0/24"});
+  f.cluster("west", 2, {"10.101.8.0/24"}, {"192.0.2.0/24"});
+  EXPECT_EQ(f.compile().delta.aliases, (AliasPrefixes{{net("10.1.4.0/24"), net("10.101.4.0/24")}}));
+}
+
 TEST(Aliases, OfOurOwnClusterArePublishedWithItsOwnBackends) {
   Fleet3 f;
   f.options.admission.aliases["east"] = aliases();

@@ -137,6 +137,38 @@ TEST_F(IntakeTest, WhatHubsSayIsReadByTheAliasesThatProfilesGive) {
   EXPECT_TRUE(has(address("west", 3)) && !has(key("10.8.0.3")));
 }
 
+// Two blocks of a cluster change their aliases with each other: every address is there afterwards.
+TEST_F(IntakeTest, AliasesThatChangePlacesLoseNoAddress) {
+  const auto with_aliases = [&](const char* first, const char* second) {
+    ObjectDelta delta = profile({"west"});
+    std::get<ProfileObject>(*delta.value).members["west"].aliases = {
+        {*Prefix::parse("10.1.0.0/24"), *Prefix::parse(first)},
+        {*Prefix::parse("10.2.0.0/24"), *Prefix::parse(second)}};
+    return delta;
+  };
+  const auto at = [](const char* text, std::uint32_t identity) {
+    const ObjectKey key{ObjectKind::kAddress, "west", {}, text};
+    return ObjectDelta{key, AddressObject{*Prefix::parse(text), Identity{identity}, {}, {}, {}, {}}, {"hub", 1}};
+  };
+  const auto identity_of = [&](const char* text) {
+    const ObjectValue* value = model_.version_of(1, {ObjectKind::kAddress, "west", {}, text});
+    return value == nullptr ? 0U : std::get<AddressObject>(*value).identity.value();
+  };
+  take({with_aliases("10.8.0.0/24", "10.9.0.0/24")}, 0);
+  (void)intake_.take_renamed();
+  take({at("10.1.0.5", 301), at("10.2.0.5", 302)});
+  EXPECT_EQ(identity_of("10.8.0.5"), 301U);
+  EXPECT_EQ(identity_of("10.9.0.5"), 302U);
+  take({with_aliases("10.9.0.0/24", "10.8.0.0/24")}, 0);
+  (void)intake_.take_renamed();
+  EXPECT_EQ(identity_of("10.9.0.5"), 301U) << "swapped";
+  EXPECT_EQ(identity_of("10.8.0.5"), 302U) << "swapped";
+  take({with_aliases("10.8.0.0/24", "10.7.0.0/24")}, 0);
+  (void)intake_.take_renamed();
+  EXPECT_EQ(identity_of("10.8.0.5"), 301U) << "moved on";
+  EXPECT_EQ(identity_of("10.7.0.5"), 302U) << "moved on";
+}
+
 TEST_F(IntakeTest, WhatStandsStaysWhereItsNewVersionIsTooLarge) {
   options_.limits.megabytes = 1;
   Intake intake(options_, {"file", "etcd", "kubernetes"}, model_);

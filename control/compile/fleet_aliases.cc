@@ -1,0 +1,81 @@
+// Which aliases of the fleet's clusters are in force.
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include "control/compile/fleet.h"
+#include "control/model/aliases.h"
+
+namespace isthmus {
+namespace {
+
+// The prefixes of clusters that have an address in common with this one.
+std::vector<std::pair<Prefix, std::string>> overlapping(const Fleet& fleet, const Prefix& prefix) {
+  std::vector<std::pair<Prefix, std::string>> found;
+  auto at = fleet.ranges.lower_bound(prefix);
+  if (at != fleet.ranges.begin() && std::prev(at)->first.contains(prefix)) {
+    --at;
+  }
+  for (; at != fleet.ranges.end() && at->first.address() <= prefix.last(); ++at) {
+    found.emplace_back(*at);
+  }
+  return found;
+}
+
+// What of the pair the cluster has been admitted with.
+AliasPrefixes in_force(const Fleet& fleet, const FleetCluster& cluster, const AliasPrefix& pair) {
+  const auto ranges = overlapping(fleet, pair.alias);
+  const bool shared =
+      std::any_of(ranges.begin(), ranges.end(), [&](const auto& range) { return range.second != cluster.name; });
+  if (!cluster.has_pod_prefixes(pair.alias.family())) {  // each pod claims its own address
+    const bool free = !shared && fleet.admission.refuse_pods(cluster.name, pair.alias).empty();
+    return free ? AliasPrefixes{pair} : AliasPrefixes{};
+  }
+  if (!shared) {
+    return ranges.empty() ? AliasPrefixes{} : AliasPrefixes{pair};
+  }
+  AliasPrefixes parts;
+  for (const auto& [prefix, holder] : ranges) {
+    if (holder == cluster.name && pair.alias.contains(prefix)) {
+      parts.push_back({to_own(AliasPrefixes{pair}, prefix), prefix});
+    }
+  }
+  return parts;
+}
+
+}  // namespace
+
+AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster) {
+  AliasPrefixes out;
+  for (const AliasPrefix& pair : cluster.aliases) {
+    const AliasPrefixes parts = in_force(fleet, cluster, pair);
+    out.insert(out.end(), parts.begin(), parts.end());
+  }
+  return out;
+}
+
+void append_alias_problems(const Fleet& fleet, std::vector<Problem>& problems) {
+  for (const auto& [name, cluster] : fleet.clusters) {
+    for (const AliasPrefix& pair : cluster.aliases) {
+      if ((cluster.local || cluster.linked) && in_force(fleet, cluster, pair).empty()) {
+        problems.push_back(
+            {"cluster " + name + " has the alias " + pair.alias.to_string() + " for " + pair.own.to_string() +
+                 ", of which it has nothing: it is not used",
+             cluster.where,
+             "give the Cluster the podCIDR, or correct podCIDRs and aliasCIDRs of the profile's member"});
+      }
+    }
+  }
+}
+
+AliasPrefixes policy_own_forms(const Fleet& fleet) {
+  AliasPrefixes out;
+  for (const auto& [name, cluster] : fleet.clusters) {
+    std::copy_if(cluster.aliases.begin(), cluster.aliases.end(), std::back_inserter(out),
+                 [&](const AliasPrefix& alias) { return overlapping(fleet, alias.own).empty(); });
+  }
+  return out;
+}
+
+}  // namespace isthmus
