@@ -59,6 +59,14 @@ std::string first_of(std::initializer_list<std::string> reasons) {
 
 }  // namespace
 
+std::vector<std::pair<Prefix, std::string>> special_prefixes() {
+  std::vector<std::pair<Prefix, std::string>> list;
+  for (const Special& special : specials()) {
+    list.emplace_back(special.prefix, special.text);
+  }
+  return list;
+}
+
 bool is_special(const IpAddress& address) { return !special_part(Prefix(address, 128)).empty(); }
 
 Admission::Admission(AdmissionRules rules, std::string own, std::vector<ReservedAddress> reserved)

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/model/admission_rules.h"
@@ -24,7 +25,8 @@ struct ReservedAddress {
   friend auto operator<=>(const ReservedAddress&, const ReservedAddress&) = default;
 };
 
-// Loopback, link-local, multicast and the like: no rule lets anybody claim it.
+// Loopback, link-local, multicast and the like: no rule lets anybody claim them. With what they are.
+[[nodiscard]] std::vector<std::pair<Prefix, std::string>> special_prefixes();
 [[nodiscard]] bool is_special(const IpAddress& address);
 
 class Admission {

@@ -11,8 +11,8 @@ namespace isthmus {
 
 void ActiveGateway::make_path_mtus() {
   const PathMtuOptions options{std::chrono::milliseconds(config_.health_path_mtu_ms), random_seed()};
-  path_mtus_ = std::make_unique<PathMtus>(options, [this](PeerId peer, std::uint32_t sequence, Bytes bytes) {
-    return node_.engine->send_probe(peer, sequence, false, bytes);
+  path_mtus_ = std::make_unique<PathMtus>(options, [this](const SizedProbe& probe) {
+    return node_.engine->send_probe(probe.peer, probe.sequence, false, probe.bytes, probe.way);
   });
 }
 
@@ -31,7 +31,7 @@ void ActiveGateway::take_claims(const std::vector<PathMtuClaim>& claims) {
   for (const PathMtuClaim& claim : claims) {
     spdlog::debug("{} says that the path to peer {} carries {} bytes", claim.router.to_string(), claim.peer.value(),
                   claim.mtu.value());
-    path_mtus_->claim(claim.peer, claim.router.family(), claim.mtu, underlay_mtu_, now);
+    path_mtus_->claim(claim, underlay_mtu_, now);
   }
 }
 

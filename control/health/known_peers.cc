@@ -20,7 +20,7 @@ std::string line_of(const KnownPeer& peer) {
 
 std::string line_of(const KnownPath& path) {
   std::ostringstream line;
-  line << kPath << ' ' << path.underlay.to_string() << ' ' << path.mtu.value() << '\n';
+  line << kPath << ' ' << path.underlay.to_string() << ' ' << path.mtu.value() << ' ' << path.way << '\n';
   return line.str();
 }
 
@@ -46,12 +46,13 @@ std::optional<KnownPath> path_of(const std::string& line) {
   std::istringstream words(line);
   std::string kind, address;
   std::uint32_t mtu = 0;
-  words >> kind >> address >> mtu;
+  std::uint16_t way = 0;
+  words >> kind >> address >> mtu >> way;
   const auto underlay = IpAddress::parse(address);
   if (!words || kind != kPath || !underlay) {
     return std::nullopt;
   }
-  return KnownPath{*underlay, Bytes{mtu}};
+  return KnownPath{*underlay, Bytes{mtu}, way};
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ void PathMtus::set_peers(std::span<const PathMtuPeer> peers, HealthTime now) {
 void PathMtus::remember(std::span<const KnownPath> known, HealthTime now) {
   remembered_.clear();
   for (const KnownPath& path : known) {
-    remembered_[path.underlay] = path.mtu;
+    remembered_[path.underlay] = path;
   }
   for (auto& [id, path] : paths_) {
     if (path.probed && !path.speaks) {
@@ -56,21 +56,22 @@ void PathMtus::remember(std::span<const KnownPath> known, HealthTime now) {
 // Its peer has answered that process; what does not answer now is looked for from the least on.
 void PathMtus::recall(Path& path, HealthTime now) {
   const auto found = remembered_.find(path.peer.underlay);
-  if (found == remembered_.end() || options_.interval.count() == 0 || found->second >= path.peer.most ||
-      found->second.value() < least(path.peer.underlay.family())) {
+  if (found == remembered_.end() || options_.interval.count() == 0 || found->second.mtu >= path.peer.most ||
+      found->second.mtu.value() < least(path.peer.underlay.family())) {
     return;
   }
   path.speaks = true;
   path.checking = path.searching = false;
   path.due = now;
-  set_mtu(path, found->second.value(), PathMtuSource::kProbes);
+  path.way = found->second.way;
+  set_mtu(path, found->second.mtu.value(), PathMtuSource::kProbes);
 }
 
 std::vector<KnownPath> PathMtus::known() const {
   std::vector<KnownPath> known;
   for (const auto& [id, path] : paths_) {
     if (path.source == PathMtuSource::kProbes) {
-      known.push_back({path.peer.underlay, Bytes{path.mtu}});
+      known.push_back({path.peer.underlay, Bytes{path.mtu}, path.worst});
     }
   }
   return known;
@@ -90,7 +91,7 @@ void PathMtus::tick(HealthTime now) {
       if (path.searching) {
         end_round(path, now);
       } else if (path.checking && path.speaks) {  // without an answer
-        search(path, least(path.peer.underlay.family()), path.mtu + 1, now);
+        search(path, path.unanswered[0].second, least(path.peer.underlay.family()), path.mtu + 1, now);
       } else if (path.checking) {
         rest(path, now);
       } else {
@@ -105,9 +106,13 @@ void PathMtus::tick(HealthTime now) {
 void PathMtus::check(Path& path, HealthTime now) {
   path.checking = true;
   if (!path.speaks) {
-    send(path, least(path.peer.underlay.family()), now);
+    send(path, least(path.peer.underlay.family()), any_way(), now);
   }
-  send(path, path.mtu, now);
+  path.unanswered_count = kWays;
+  for (auto& [sequence, way] : path.unanswered) {
+    way = any_way();
+    sequence = send(path, path.mtu, way, now);
+  }
   path.due = now + patience(path);
 }
 
@@ -139,30 +144,38 @@ void PathMtus::answer(PeerId peer, std::uint32_t sequence, HealthTime now) {
       end_search(path, now);
     }
   } else if (path.checking && bytes == path.mtu) {
+    const auto end = path.unanswered.begin() + path.unanswered_count;
+    const auto left =
+        std::remove_if(path.unanswered.begin(), end, [&](const auto& probe) { return probe.first == sequence; });
+    path.unanswered_count = static_cast<unsigned>(left - path.unanswered.begin());
+    if (path.unanswered_count != 0) {
+      return;
+    }
     path.checking = false;
     if (path.mtu < path.peer.most.value()) {
       path.asked = path.mtu;
-      search(path, path.mtu, path.peer.most.value() + 1, now);
+      search(path, path.worst, path.mtu, path.peer.most.value() + 1, now);
     } else {
       rest(path, now);
     }
   }
 }
 
-void PathMtus::claim(PeerId peer, Family underlay, Bytes mtu, Bytes most, HealthTime now) {
-  const std::uint32_t bytes = mtu.value();
-  auto at = paths_.find(peer);
+void PathMtus::claim(const PathMtuClaim& claim, Bytes most, HealthTime now) {
+  const Family underlay = claim.router.family();
+  const std::uint32_t bytes = claim.mtu.value();
+  auto at = paths_.find(claim.peer);
   const std::uint32_t before = at == paths_.end() ? most.value() : at->second.mtu;
   if (bytes >= before || bytes < least(underlay)) {
     return;
   }
   if (at == paths_.end()) {
     Path path;
-    path.peer.id = peer;
+    path.peer.id = claim.peer;
     path.peer.most = most;
     path.mtu = most.value();
     path.due = HealthTime::max();
-    at = paths_.emplace(peer, path).first;
+    at = paths_.emplace(claim.peer, path).first;
   }
   Path& path = at->second;
   const bool asks = path.probed && options_.interval.count() != 0;
@@ -172,13 +185,14 @@ void PathMtus::claim(PeerId peer, Family underlay, Bytes mtu, Bytes most, Health
   }
   if (asks && !path.searching) {
     path.asked = bytes;
-    search(path, least(underlay), before + 1, now);
+    search(path, claim.way, least(underlay), before + 1, now);
   }
 }
 
-void PathMtus::search(Path& path, std::uint32_t good, std::uint32_t bad, HealthTime now) {
+void PathMtus::search(Path& path, std::uint16_t way, std::uint32_t good, std::uint32_t bad, HealthTime now) {
   path.checking = false;
   path.searching = true;
+  path.way = way;
   path.good = good;
   path.bad = bad;
   path.strikes = path.silent = 0;
@@ -199,9 +213,9 @@ void PathMtus::begin_round(Path& path, HealthTime now) {
   }
   path.control_answered = false;
   path.suspect = sizes.empty() ? 0 : *std::min_element(sizes.begin(), sizes.end());
-  send(path, path.good, now);
+  send(path, path.good, path.way, now);
   for (const std::uint32_t size : sizes) {
-    send(path, size, now);
+    send(path, size, path.way, now);
   }
   path.due = now + patience(path);
 }
@@ -235,18 +249,20 @@ void PathMtus::end_search(Path& path, HealthTime now) {
   rest(path, now);
 }
 
-void PathMtus::send(Path& path, std::uint32_t bytes, HealthTime now) {
+std::uint32_t PathMtus::send(Path& path, std::uint32_t bytes, std::uint16_t way, HealthTime now) {
   const std::uint32_t sequence = ++path.sent | kSizedProbe;
   path.sizes[sequence % kWindow] = bytes;
   path.sent_at[sequence % kWindow] = now;
-  if (!send_(path.peer.id, sequence, Bytes{bytes})) {
+  if (!send_({path.peer.id, sequence, Bytes{bytes}, way})) {
     path.sizes[sequence % kWindow] = 0;
   }
+  return sequence;
 }
 
 void PathMtus::set_mtu(Path& path, std::uint32_t mtu, PathMtuSource source) {
   const bool whole = mtu == path.peer.most.value();
   path.source = whole ? PathMtuSource::kDevice : source;
+  path.worst = mtu < path.mtu ? path.way : path.worst;
   if (std::exchange(path.mtu, mtu) != mtu) {
     changes_[path.peer.id] = {path.peer.id, whole ? Bytes{0} : Bytes{mtu}};
   }

@@ -8,7 +8,11 @@
 //
 // Rules:
 // - A path is taken to carry what the device takes, until it has been shown not to.
-// - A check sends one probe of the path's MTU. It is answered, and there is nothing to do; or a search begins.
+// - A check sends kWays probes of the path's MTU by ways drawn at random, since the underlay may have several that are
+//   equal, of which one is broken: a flow's outer port says which it takes. All are answered, and there is nothing to
+//   do; or a search begins, by one of those of which none has come.
+// - A path carries what the worst of its ways does. Whether it carries more again is asked by the way that was the
+// worst.
 // - A search knows a size that has been answered in it, `good`, and one beyond that which is not, `bad`. In each round
 // it
 //   sends `good` again and some sizes between the two. What is answered raises `good`. Only a round in which `good` is
@@ -22,9 +26,7 @@
 //   taken, for kClaimHold, unless it is below what every path carries.
 // - A path that carries less than the device takes is searched at each check, upwards from what it carries.
 // - A path that another process has searched begins with what that one has found, as if found here.
-// - A peer that has never answered gets one probe of the path's MTU and one of what passes anywhere at each check, and
-// no
-//   search.
+// - A peer that has never answered gets one probe more at each check, of what passes anywhere, and no search.
 #pragma once
 
 #include <array>
@@ -37,6 +39,7 @@
 #include <vector>
 
 #include "control/health/health.h"
+#include "dataplane/api/engine.h"
 #include "dataplane/api/tables.h"
 
 namespace isthmus {
@@ -63,6 +66,7 @@ enum class PathMtuSource : std::uint8_t {
 struct KnownPath {
   IpAddress underlay;
   Bytes mtu;
+  std::uint16_t way = 0;
   friend bool operator==(const KnownPath&, const KnownPath&) = default;
 };
 
@@ -72,12 +76,21 @@ struct PathMtuView {
   PathMtuSource source = PathMtuSource::kDevice;
 };
 
+// As Engine::send_probe() has it.
+struct SizedProbe {
+  PeerId peer;
+  std::uint32_t sequence = 0;
+  Bytes bytes;
+  std::uint16_t way = 0;
+};
+
 class PathMtus {
  public:
-  using Send = std::function<bool(PeerId, std::uint32_t sequence, Bytes bytes)>;
+  using Send = std::function<bool(const SizedProbe&)>;
   static constexpr unsigned kStrikes = 3;
   static constexpr unsigned kSizes = 8;   // of a round, besides `good`
   static constexpr unsigned kSilent = 5;  // rounds without any answer that end a search
+  static constexpr unsigned kWays = 4;    // of a check
   static constexpr auto kClaimHold = std::chrono::minutes(10);
 
   PathMtus(const PathMtuOptions& options, Send send);
@@ -90,7 +103,7 @@ class PathMtus {
   void tick(HealthTime now);
   void answer(PeerId peer, std::uint32_t sequence, HealthTime now);
   // Of any peer, those that are not probed too. `most`: what the device takes.
-  void claim(PeerId peer, Family underlay, Bytes mtu, Bytes most, HealthTime now);
+  void claim(const PathMtuClaim& claim, Bytes most, HealthTime now);
   // When tick() has work next; time_point::max(): none.
   [[nodiscard]] HealthTime next_due() const;
 
@@ -113,8 +126,12 @@ class PathMtus {
     std::uint32_t sent = 0;  // the number of the last probe
     std::array<std::uint32_t, kWindow> sizes{};
     std::array<HealthTime, kWindow> sent_at{};
-    std::chrono::nanoseconds round_trip{0};  // 0: not known
-    bool checking = false;                   // a probe of `mtu` is on its way
+    std::chrono::nanoseconds round_trip{0};                                   // 0: not known
+    bool checking = false;                                                    // probes of `mtu` are on their ways
+    std::array<std::pair<std::uint32_t, std::uint16_t>, kWays> unanswered{};  // of a check: sequence, way
+    unsigned unanswered_count = 0;
+    std::uint16_t way = 0;    // of the search
+    std::uint16_t worst = 0;  // the way by which `mtu` was found
     bool searching = false;
     std::uint32_t good = 0, bad = 0;  // of the search
     std::uint32_t asked = 0;          // a size that a claim names; 0: none
@@ -125,11 +142,13 @@ class PathMtus {
 
   void recall(Path& path, HealthTime now);
   void check(Path& path, HealthTime now);
-  void search(Path& path, std::uint32_t good, std::uint32_t bad, HealthTime now);
+  void search(Path& path, std::uint16_t way, std::uint32_t good, std::uint32_t bad, HealthTime now);
   void begin_round(Path& path, HealthTime now);
   void end_round(Path& path, HealthTime now);
   void end_search(Path& path, HealthTime now);
-  void send(Path& path, std::uint32_t bytes, HealthTime now);
+  // Returns its number.
+  std::uint32_t send(Path& path, std::uint32_t bytes, std::uint16_t way, HealthTime now);
+  [[nodiscard]] std::uint16_t any_way() { return static_cast<std::uint16_t>(random_()); }
   void set_mtu(Path& path, std::uint32_t mtu, PathMtuSource source);
   void rest(Path& path, HealthTime now);
   [[nodiscard]] static std::chrono::nanoseconds patience(const Path& path);
@@ -139,7 +158,7 @@ class PathMtus {
   std::mt19937_64 random_;
   std::map<PeerId, Path> paths_;
   std::map<PeerId, PathMtu> changes_;
-  std::map<IpAddress, Bytes> remembered_;
+  std::map<IpAddress, KnownPath> remembered_;
 };
 
 }  // namespace isthmus

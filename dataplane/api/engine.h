@@ -138,6 +138,7 @@ struct PathMtuClaim {
   PeerId peer;
   Bytes mtu;
   IpAddress router;
+  std::uint16_t way = 0;  // of that packet, as of send_probe()
 };
 // Bit of a probe's sequence number: of a probe of a size, which does not say whether the peer lives.
 inline constexpr std::uint32_t kSizedProbe = 0x80000000;
@@ -204,9 +205,11 @@ class Engine {
 
   // Sends one probe through the tunnel; the peer's engine answers, and the answer arrives as an event. `another`: tells
   // it that another gateway of its cluster answers, and is not drained. `bytes`: as an outer IP packet of that length,
-  // up to the underlay device's MTU, and whatever the path's is; 0: as short as it can be. False, counted: it is not
-  // sent, because too many are waiting for the worker that sends them.
-  [[nodiscard]] virtual bool send_probe(PeerId peer, std::uint32_t sequence, bool another, Bytes bytes = Bytes{0}) = 0;
+  // up to the underlay device's MTU, and whatever the path's is; 0: as short as it can be. `way`: says which of several
+  // equal ways of the underlay it takes, as a flow's ports do: any number. False, counted: it is not sent, because too
+  // many are waiting for the worker that sends them.
+  [[nodiscard]] virtual bool send_probe(PeerId peer, std::uint32_t sequence, bool another, Bytes bytes = Bytes{0},
+                                        std::uint16_t way = 0) = 0;
   // Whether answers to peers' probes say that this gateway is drained; at first they do not. Peers that do not
   // understand it are not answered then. What still comes is forwarded.
   virtual void set_draining(bool on) = 0;

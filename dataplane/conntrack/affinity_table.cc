@@ -52,19 +52,17 @@ bool AffinityTable::matches(const Entry& entry, const FrontendKey& frontend, con
          entry.protocol == frontend.protocol && entry.realm == frontend.realm;
 }
 
-AffinityTable::Entry& AffinityTable::place(std::size_t set, const FrontendKey& frontend,
-                                           const IpAddress& client) noexcept {
-  const std::span<Entry> entries(entries_ + set * kWays, kWays);
-  const auto found = std::find_if(entries.begin(), entries.end(),
-                                  [&](const Entry& entry) { return matches(entry, frontend, client); });
-  if (found != entries.end()) {
-    return *found;
-  }
-  Entry& oldest = *std::min_element(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+AffinityTable::Entry* AffinityTable::find(std::span<Entry> set, const FrontendKey& frontend,
+                                          const IpAddress& client) noexcept {
+  const auto found =
+      std::find_if(set.begin(), set.end(), [&](const Entry& entry) { return matches(entry, frontend, client); });
+  return found == set.end() ? nullptr : &*found;
+}
+
+AffinityTable::Entry& AffinityTable::oldest(std::span<Entry> set) noexcept {
+  return *std::min_element(set.begin(), set.end(), [](const Entry& a, const Entry& b) {
     return !b.client.is_unspecified() && (a.client.is_unspecified() || a.used < b.used);
   });
-  oldest = {client, frontend.vip, {}, Seconds{0}, frontend.port, {}, frontend.realm, frontend.protocol};
-  return oldest;
 }
 
 std::optional<AffinityTable::Backend> AffinityTable::find(const FrontendKey& frontend, const IpAddress& client,
@@ -90,12 +88,13 @@ void AffinityTable::pin(const FrontendKey& frontend, const IpAddress& client, co
   }
   const std::size_t set = set_of(frontend, client);
   const Held held(locks_[set % kLocks]);
-  Entry& entry = place(set, frontend, client);
-  entry.backend = backend.address;
-  entry.backend_port = backend.port;
-  entry.used = now;
+  const std::span<Entry> entries(entries_ + set * kWays, kWays);
+  Entry* const known = find(entries, frontend, client);
+  (known != nullptr ? *known : oldest(entries)) = {client,        frontend.vip, backend.address, now,
+                                                   frontend.port, backend.port, frontend.realm,  frontend.protocol};
 }
 
+// Another client that was there since then keeps its place.
 void AffinityTable::keep(const FrontendKey& frontend, const IpAddress& client, const Backend& backend,
                          Seconds used) noexcept {
   if (entries_ == nullptr) {
@@ -103,13 +102,16 @@ void AffinityTable::keep(const FrontendKey& frontend, const IpAddress& client, c
   }
   const std::size_t set = set_of(frontend, client);
   const Held held(locks_[set % kLocks]);
-  Entry& entry = place(set, frontend, client);
-  if (entry.backend.is_unspecified()) {
-    entry.backend = backend.address;
-    entry.backend_port = backend.port;
-    entry.used = used;
-  } else if (Backend{entry.backend, entry.backend_port} == backend) {
-    entry.used = std::max(entry.used, used);
+  const std::span<Entry> entries(entries_ + set * kWays, kWays);
+  if (Entry* const known = find(entries, frontend, client)) {
+    if (Backend{known->backend, known->backend_port} == backend) {
+      known->used = std::max(known->used, used);
+    }
+    return;
+  }
+  if (Entry& place = oldest(entries); place.client.is_unspecified() || place.used < used) {
+    place = {client,        frontend.vip, backend.address, used,
+             frontend.port, backend.port, frontend.realm,  frontend.protocol};
   }
 }
 

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "dataplane/api/tables.h"
 #include "dataplane/base/spin_lock.h"
@@ -54,7 +55,9 @@ class AffinityTable {
   [[nodiscard]] static std::size_t set_of(const FrontendKey& frontend, const IpAddress& client) noexcept;
   [[nodiscard]] static bool matches(const Entry& entry, const FrontendKey& frontend, const IpAddress& client) noexcept;
   // The entry of the two, or where to make it. Under the set's lock.
-  [[nodiscard]] Entry& place(std::size_t set, const FrontendKey& frontend, const IpAddress& client) noexcept;
+  [[nodiscard]] static Entry* find(std::span<Entry> set, const FrontendKey& frontend, const IpAddress& client) noexcept;
+  // A free one, or the one that was used longest ago.
+  [[nodiscard]] static Entry& oldest(std::span<Entry> set) noexcept;
 
   Entry* entries_ = nullptr;  // kSets times kWays
   mutable std::array<SpinLock, kLocks> locks_;

@@ -265,17 +265,15 @@ FragmentOutcome FragmentTable::assemble(const DatagramKey& key, const FragmentPa
   return outcome;
 }
 
-LostFragments FragmentTable::refuse(const DatagramKey& key, DropReason reason) noexcept {
+LostFragments FragmentTable::refuse(const DatagramKey& key, DropReason reason, std::uint64_t sender,
+                                    std::uint64_t now_ns) noexcept {
+  FragmentOutcome outcome;
   Bucket& bucket = bucket_of(key);
   const Locked locked(bucket);
-  for (Datagram& datagram : bucket.datagrams) {
-    if (datagram.state != State::kFree && datagram.key == key) {
-      datagram.state = State::kRefused;
-      datagram.refused = reason;
-      return {detach(datagram), reason};
-    }
+  if (Datagram* const datagram = find_or_make(bucket, key, sender, now_ns, outcome)) {
+    refuse(*datagram, reason, outcome);
   }
-  return {};
+  return outcome.lost;
 }
 
 LostFragments FragmentTable::expire(std::uint32_t bucket, std::uint64_t now_ns) noexcept {

@@ -94,8 +94,10 @@ class FragmentTable {
   [[nodiscard]] FragmentOutcome assemble(const DatagramKey& key, const FragmentPart& part,
                                          const ArrivedFragment& arrived, std::span<const std::uint8_t> headers,
                                          std::uint8_t ecn, std::uint64_t sender, std::uint64_t now_ns) noexcept;
-  // Nothing more of this datagram is wanted: its fragments are dropped for this reason until it expires.
-  [[nodiscard]] LostFragments refuse(const DatagramKey& key, DropReason reason) noexcept;
+  // Nothing more of this datagram is wanted, whichever fragments come: they are dropped for this reason until it
+  // expires.
+  [[nodiscard]] LostFragments refuse(const DatagramKey& key, DropReason reason, std::uint64_t sender,
+                                     std::uint64_t now_ns) noexcept;
 
   // Those of one bucket whose time has passed.
   [[nodiscard]] LostFragments expire(std::uint32_t bucket, std::uint64_t now_ns) noexcept;

@@ -94,7 +94,6 @@ void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes
 // Health probes inside the tunnel. handle_probe() answers a request, reports the first answer to a probe of ours to
 // control, and drops anything else; a valid probe is consumed.
 void handle_probe(Output& output, Packet& packet) noexcept;
-// `bytes`: of the outer IP packet; 0: as short as it can be.
-void send_probe(Output& output, PeerId peer, std::uint32_t sequence, bool another, Bytes bytes) noexcept;
+void send_probe(Output& output, const ProbeCommand& probe) noexcept;
 
 }  // namespace isthmus

@@ -61,9 +61,13 @@ std::uint32_t write_ip(const IpAddress& from, const IpAddress& to, std::uint32_t
   return sizeof(net::Ipv6);
 }
 
-// `bytes`: of the outer IP packet, to be filled with zeros; 0: as many as it needs.
+struct Outside {
+  std::uint32_t bytes = 0;  // of the outer IP packet, to be filled with zeros; 0: as many as it needs
+  std::uint16_t way = 0;    // the outer port's entropy
+};
+
 void transmit(Output& output, PeerId peer, std::uint8_t kind, std::uint16_t flags, Be32 sequence,
-              std::uint32_t bytes = 0) noexcept {
+              const Outside& outside = {}) noexcept {
   const PeerRecord& record = (*output.worker.snapshot->peers)[peer];
   const std::uint32_t chunk = record.known() ? output.worker.pool.allocate() : kNoChunk;
   if (chunk == kNoChunk) {
@@ -77,7 +81,7 @@ void transmit(Output& output, PeerId peer, std::uint8_t kind, std::uint16_t flag
   std::uint8_t* start = frame.data + sizeof(net::Ethernet);
   const auto ip_bytes = static_cast<std::uint32_t>(family == Family::kIpv4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6));
   const std::uint32_t least = record.header.overhead + ip_bytes + kUdpBytes;
-  const std::uint32_t padding = bytes > least ? bytes - least : 0;
+  const std::uint32_t padding = outside.bytes > least ? outside.bytes - least : 0;
   if (sizeof(net::Ethernet) + record.header.overhead + ip_bytes + kUdpBytes + padding >
       output.worker.pool.max_frame()) {
     output.worker.pool.release(chunk);
@@ -96,7 +100,8 @@ void transmit(Output& output, PeerId peer, std::uint8_t kind, std::uint16_t flag
   const std::uint16_t checksum = net::checksum(start + header, kUdpBytes, pseudo);  // the padding is zero
   udp->checksum = Be16::raw(checksum == 0 ? 0xffff : checksum);
 
-  if (push_tunnel(output, frame, start, header + udp_bytes, family, peer, Vni{identity::kHealth.value()}, kProbePort)) {
+  if (push_tunnel(output, frame, start, header + udp_bytes, family, peer, Vni{identity::kHealth.value()},
+                  outside.way)) {
     output.worker.pool.release(chunk);
     return;
   }
@@ -132,10 +137,10 @@ void answer(Output& output, PeerId peer, std::uint16_t flags, Be32 sequence) noe
 
 }  // namespace
 
-void send_probe(Output& output, PeerId peer, std::uint32_t sequence, bool another, Bytes bytes) noexcept {
-  outstanding(output, sequence).sent(peer, sequence);
-  const auto flags = static_cast<std::uint16_t>(kUnderstandsDraining | (another ? kHasAnother : 0));
-  transmit(output, peer, kRequest, flags, Be32::of(sequence), bytes.value());
+void send_probe(Output& output, const ProbeCommand& probe) noexcept {
+  outstanding(output, probe.sequence).sent(probe.peer, probe.sequence);
+  const auto flags = static_cast<std::uint16_t>(kUnderstandsDraining | (probe.another ? kHasAnother : 0));
+  transmit(output, probe.peer, kRequest, flags, Be32::of(probe.sequence), {probe.bytes.value(), probe.way});
 }
 
 void handle_probe(Output& output, Packet& packet) noexcept {

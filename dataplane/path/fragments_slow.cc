@@ -207,7 +207,7 @@ std::optional<DropReason> assemble_tunnel(PathContext& context, const TunnelMatc
   const Realm realm = context.shared.options.realm;
   const DatagramKey key{source, destination_of(packet), packet.origin, part->id, realm, part->protocol, true};
   if (part->offset == 0 && !match.is_port(part->data)) {
-    drop_lost(context, table.refuse(key, DropReason::kIpFragment));
+    drop_lost(context, table.refuse(key, DropReason::kIpFragment, address_hash(realm, source), context.now_ns));
     return DropReason::kIpFragment;
   }
   ArrivedFragment arrived;

@@ -111,7 +111,13 @@ bool take_underlay_error(PathContext& context, Packet& packet) noexcept {
   }
   context.counters.path_mtu_claims.add();
   if (context.output.path_mtu_claims.take(peer.value(), context.now_ns)) {
-    context.mailbox.post({WorkerEvent::Kind::kPathMtu, {}, sender_of(packet), peer, mtu});
+    context.mailbox.post({WorkerEvent::Kind::kPathMtu,
+                          {},
+                          sender_of(packet),
+                          peer,
+                          mtu,
+                          false,
+                          net::at<net::Udp>(quote.udp)->source.host()});
   }
   context.pool.release(packet.frame->chunk);
   packet.verdict = Verdict::kConsumed;

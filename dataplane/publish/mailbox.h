@@ -17,6 +17,7 @@ struct ProbeCommand {
   std::uint32_t sequence = 0;
   bool another = false;
   Bytes bytes;  // of the outer IP packet; 0: as short as it can be
+  std::uint16_t way = 0;
 };
 
 struct WorkerEvent {
@@ -26,6 +27,7 @@ struct WorkerEvent {
   PeerId peer;
   std::uint32_t sequence = 0;  // kPathMtu: bytes
   bool draining = false;
+  std::uint16_t way = 0;  // kPathMtu
 };
 
 class Mailbox {

@@ -179,9 +179,9 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
     if (const auto at = find_in(shard, entry.key); at != shard.end()) {
       moved.push_back(EpochTable::of_service(at->service));
       count_backends(*at, -1, backend_shards);
-      *at = Frontend(entry);
+      *at = Frontend(entry, source_maps_);
     } else {
-      shard.emplace_back(entry);
+      shard.emplace_back(entry, source_maps_);
       steer_.count(SteerLedger::List::kFleet, {entry.key.vip, 128}, 1);
       moved.push_back(EpochTable::of_endpoint(entry.key.realm, entry.key.vip));
     }

@@ -82,6 +82,7 @@ class Publisher {
   std::vector<LocalRoute> routes_;
   PrefixRanges cidrs_;  // with their identities
   SteerLedger steer_;
+  SourceMaps source_maps_;
   std::array<std::map<BackendKey, unsigned>, Snapshot::kShards> backends_;  // in how many frontends each is
   std::uint64_t endpoints_refused_ = 0;
   std::unique_ptr<const Snapshot> current_;

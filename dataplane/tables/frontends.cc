@@ -56,13 +56,26 @@ const BackendEntry* BackendIndex::find(const BackendSet& set, const IpAddress& a
   return nullptr;
 }
 
-Frontend::Frontend(const FrontendEntry& entry)
-    : FrontendEntry(entry), index(std::make_shared<const BackendIndex>(*entry.backends)) {
+std::shared_ptr<const RangeMap> SourceMaps::of(const std::shared_ptr<const SourceRanges>& sources, Realm realm) {
+  if (sources == nullptr) {
+    return nullptr;
+  }
+  std::weak_ptr<const RangeMap>& kept = maps_[{sources.get(), realm}];
+  std::shared_ptr<const RangeMap> map = kept.lock();
+  if (map == nullptr) {
+    map = std::make_shared<const RangeMap>(items_of(*sources, realm));
+    kept = map;
+    std::erase_if(maps_, [](const auto& each) { return each.second.expired(); });
+  }
+  return map;
+}
+
+Frontend::Frontend(const FrontendEntry& entry, SourceMaps& maps)
+    : FrontendEntry(entry),
+      index(std::make_shared<const BackendIndex>(*entry.backends)),
+      source_map(maps.of(entry.sources, entry.key.realm)) {
   if (from_fabric != nullptr) {
     fabric_index = std::make_shared<const BackendIndex>(*from_fabric);
-  }
-  if (sources != nullptr) {
-    source_map = std::make_shared<const RangeMap>(items_of(*sources, key.realm));
   }
 }
 

@@ -7,7 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "dataplane/api/tables.h"
@@ -39,8 +41,20 @@ class BackendIndex {
   std::size_t accepting_ = 0;
 };
 
+// The source ranges of services as they are looked up, one for all frontends and all changes of a service, whose list
+// may be long. Owner: the publisher. Thread: control.
+class SourceMaps {
+ public:
+  // Null for null.
+  [[nodiscard]] std::shared_ptr<const RangeMap> of(const std::shared_ptr<const SourceRanges>& sources, Realm realm);
+
+ private:
+  // By ranges that live as long as their map: a frontend has both.
+  std::map<std::pair<const SourceRanges*, Realm>, std::weak_ptr<const RangeMap>> maps_;
+};
+
 struct Frontend : FrontendEntry {
-  explicit Frontend(const FrontendEntry& entry);
+  Frontend(const FrontendEntry& entry, SourceMaps& maps);
 
   [[nodiscard]] const BackendSet& backends_for(Side client) const noexcept {
     return client == Side::kFabric && from_fabric != nullptr ? *from_fabric : *backends;

@@ -192,8 +192,8 @@ class EngineImplementation final : public Engine {
   void age_adjacencies(Seconds limit) override { shared_.adjacencies.age(shared_.flows->now(), limit); }
   void set_adjacency(AdjacencyId id, std::optional<MacAddress> mac) override { shared_.adjacencies.set_mac(id, mac); }
 
-  bool send_probe(PeerId peer, std::uint32_t sequence, bool another, Bytes bytes) override {
-    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence, another, bytes});
+  bool send_probe(PeerId peer, std::uint32_t sequence, bool another, Bytes bytes, std::uint16_t way) override {
+    const bool sent = !workers_.empty() && workers_.front()->mailbox().send({peer, sequence, another, bytes, way});
     probes_refused_ += sent ? 0 : 1;
     return sent;
   }
@@ -209,7 +209,7 @@ class EngineImplementation final : public Engine {
         if (event.kind == WorkerEvent::Kind::kNeighbourRequest) {
           events.neighbours.push_back({event.device, event.address});
         } else if (event.kind == WorkerEvent::Kind::kPathMtu) {
-          events.path_mtu_claims.push_back({event.peer, Bytes{event.sequence}, event.address});
+          events.path_mtu_claims.push_back({event.peer, Bytes{event.sequence}, event.address, event.way});
         } else {
           events.probe_answers.push_back({event.peer, event.sequence, event.draining});
         }

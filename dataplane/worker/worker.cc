@@ -162,7 +162,7 @@ void Worker::flush() {
 void Worker::maintain(bool idle) {
   ProbeCommand command;
   while (mailbox_.next_command(command)) {
-    send_probe(context_.output, command.peer, command.sequence, command.another, command.bytes);
+    send_probe(context_.output, command);
   }
   if (context_.output.waiting_count != 0) {
     retry_waiting(context_.output);

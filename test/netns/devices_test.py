@@ -177,6 +177,7 @@ class Devices(FleetCase):
             self.addCleanup(router.run, ["bridge", "link", "set", "dev", port, "learning", "on"])
             router.run(["sh", "-c", f"for m in $(bridge fdb show dev {port} | grep -v permanent | cut -d' ' -f1);"
                                     f"do bridge fdb del $m dev {port} master; done"], check=False)
+        self.wait_reaches("east-client3", "west-web-0")
         self.fleet.pod("east", "client3").run(
             ["/usr/bin/python3", "-c", "import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
              f"for i in range(20): s.sendto(b'flood', ('{target.ipv4}', 7002)); time.sleep(0.02)"])

@@ -238,7 +238,7 @@ class HoledPaths(Paths, FleetCase):
             gateway.wait_ready()
             wait_until(lambda: self.counted("north", "fragmented") > 200, what="long datagrams of the successor")
             sent, answered = map(int, sender.communicate("\n", timeout=10)[0].split())
-        self.assertEqual(answered, sent)
+        self.assertEqual(answered, sent, self.fleet.drops())
 
     def test_ipv6_packets_of_1280_bytes_pass_a_path_for_less(self):
         """Their senders learn of 1,280 bytes, and no less, from the first packet that is longer, which is lost."""

@@ -93,7 +93,8 @@ class Protocols(Peers):
         self.fleet.wait_backends("shop/assoc", addresses([pod(name) for name in SERVERS]))
         for vip in vips:
             for client in ("east-client", "west-client", "north-client"):
-                self.assertEqual(self.ask(client, vip, SCTP, SERVICE_PORT), "answered", (client, vip))
+                wait_until(lambda c=client, v=vip: self.ask(c, v, SCTP, SERVICE_PORT) == "answered",
+                           what=f"an answer of {vip} for {client}")
             for protocol, number in ((SCTP, PORT), (GRE, 0), (ESP, 0), (UNKNOWN, 0)):
                 before = self.drops("east-1").get("no_frontend", 0)
                 self.assertEqual(self.ask("east-client", vip, protocol, number), "no answer", (vip, protocol))

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "config/yaml/read.h"
+#include "control/admission/rules.h"
 
 namespace isthmus {
 namespace {
@@ -64,8 +65,11 @@ std::vector<Prefix> sorted_blocks(const AliasView& view) {
   return blocks;
 }
 
-// What is allowed to a cluster of which no object says where its pods are counts as its own.
-void take_allowed(AliasView& view) {
+// What is allowed to a cluster of which no object says where its pods are counts as its own; what gateways admit of
+// nobody is nobody's.
+void take_unsaid(AliasView& view) {
+  const auto special = special_prefixes();
+  view.taken.insert(view.taken.end(), special.begin(), special.end());
   for (const auto& [cluster, blocks] : view.allowed) {
     if (const auto at = view.pods.find(cluster); at == view.pods.end() || at->second.empty()) {
       for (const Prefix& block : blocks) {
@@ -257,7 +261,7 @@ Result<AliasPlan> plan_aliases(const AliasRequest& request, const AliasView& hub
     return pods.error();
   }
   AliasView view = hub;
-  take_allowed(view);
+  take_unsaid(view);
   auto claimed = claimed_pairs(request, view);
   AliasPlan plan;
   std::vector<Prefix> taken = sorted_blocks(view);
@@ -299,7 +303,7 @@ Result<AliasPlan> plan_aliases(const AliasRequest& request, const AliasView& hub
 
 std::string user_of(const Prefix& block, const AliasView& view) {
   AliasView all = view;
-  take_allowed(all);
+  take_unsaid(all);
   const auto at = std::find_if(all.taken.begin(), all.taken.end(),
                                [&](const auto& each) { return overlapping(each.first, block); });
   return at == all.taken.end() ? std::string() : at->first.to_string() + ", " + at->second;

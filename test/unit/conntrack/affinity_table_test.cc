@@ -70,6 +70,29 @@ TEST(AffinityTable, IsBoundedAndWhoIsUsedStays) {
   EXPECT_EQ(table.find(kWeb, kClient, after(kFlood / 1000), kTimeout), kOne);
 }
 
+// Aging tells of connections that have been idle for hours, again and again.
+TEST(AffinityTable, WhatWasUsedLongAgoTakesNoPlaceOfWhatWasUsedSince) {
+  AffinityTable table;
+  constexpr unsigned kClients = 60'000;
+  const auto client = [](unsigned n) { return IpAddress::ipv4(Be32::of(0x0a000000U + n)); };
+  const auto known = [&] {
+    unsigned count = 0;
+    for (unsigned n = 0; n < kClients; ++n) {
+      count += table.find(kWeb, client(n), Seconds{20'010}, kTimeout) ? 1 : 0;
+    }
+    return count;
+  };
+  for (unsigned n = 0; n < kClients; ++n) {
+    table.pin(kWeb, client(n), kOne, Seconds{20'000});
+  }
+  const unsigned before = known();
+  EXPECT_GT(before, kClients / 2);
+  for (unsigned n = kClients; n < 2 * kClients; ++n) {
+    table.keep(kWeb, client(n), kOne, Seconds{100});
+  }
+  EXPECT_EQ(known(), before);
+}
+
 TEST(AffinityTable, AConnectionKeepsTheBackendOfItsClientWhileItIsUsed) {
   Bench t(private_table(64));
   NewConnection pinned = direct(key("10.1.0.10", 4000, "10.200.0.10", 80));

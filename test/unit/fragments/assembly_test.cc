@@ -181,5 +181,25 @@ TEST_F(Assembly, KeepsNoFrames) {
   EXPECT_EQ(rig.from_underlay(udp_packet(rig)).out.size(), 1u);
 }
 
+// Whether its first fragment comes first or not.
+TEST_F(Assembly, OfWhatIsNoTunnelPacketNothingWaits) {
+  for (const bool reversed : {false, true}) {
+    PathRig rig;
+    const PacketSpec other = udp({at.west_gateway, 53}, {at.gateway, 53}).with_payload(1300);
+    std::vector<FrameBytes> all = split(other.ip_bytes(), 1000);
+    if (reversed) {
+      std::reverse(all.begin(), all.end());
+    }
+    Drops sum;
+    for (const FrameBytes& each : all) {
+      for (const auto& [reason, count] : rig.raw(true, framed(each)).drops) {
+        sum[reason] += count;
+      }
+    }
+    EXPECT_EQ(sum, (Drops{{"ip_fragment", 2}})) << reversed;
+    EXPECT_EQ(rig.counters().fragments_waiting, 0u);
+  }
+}
+
 }  // namespace
 }  // namespace isthmus::test

@@ -180,8 +180,9 @@ TEST_F(DrainedPeers, NewsOfThemComeIntoForceAtOnce) {
 TEST(KnownPeers, AreTheSameAfterATextAndThoseOutOfUseComeFirst) {
   const KnownPeer dead{ClusterId{7}, "west-1", true, true, 10, 4, std::chrono::microseconds(900), seconds(3)};
   const KnownPeer alive{ClusterId{8}, "north 1", false, false, 0, 1, std::chrono::microseconds(1), {}};
-  const KnownPeers all{{dead, alive},
-                       {{*IpAddress::parse("192.0.2.2"), Bytes{1350}}, {*IpAddress::parse("fd00::2"), Bytes{1400}}}};
+  const KnownPeers all{
+      {dead, alive},
+      {{*IpAddress::parse("192.0.2.2"), Bytes{1350}, 7}, {*IpAddress::parse("fd00::2"), Bytes{1400}, 65535}}};
   const std::string text = known_peers_text(all, 1000);
   EXPECT_EQ(parse_known_peers(text), all);
   const KnownPeers but_the_last{all.peers, {all.paths[0]}};
@@ -190,7 +191,7 @@ TEST(KnownPeers, AreTheSameAfterATextAndThoseOutOfUseComeFirst) {
   EXPECT_EQ(parse_known_peers(known_peers_text(first, 1000)), first);
   for (const char* nothing :
        {"", "\n7 1 1\nno peers at all\n7 2 1 1 1 1 1 x\n7 1 1 1 1 -1 1 x\n", "7 1 1 1 1 1 -2 x\n7 1 1 1 1 1 1 \n",
-        "path\npath 192.0.2.2\npath x 1400\n", "paths 192.0.2.2 1400\npath 192.0.2.2 -\n"}) {
+        "path\npath 192.0.2.2 1400\npath x 1400 1\n", "paths 192.0.2.2 1400 1\npath 192.0.2.2 1400 65536\n"}) {
     EXPECT_EQ(parse_known_peers(nothing), KnownPeers{}) << nothing;
   }
 }

@@ -157,6 +157,18 @@ TEST_F(AliasClaims, PoolsAreTriedInOrderUntilAllAreUsedUp) {
   EXPECT_EQ(claimed("end", {"ffff:ffff:ffff::/48"}), "ffff:ffff:ffff::/48*") << "nothing is behind it";
 }
 
+// Gateways would refuse them.
+TEST_F(AliasClaims, NoBlockIsOfWhatNobodyHas) {
+  EXPECT_EQ(claimed("south", {"0.0.0.0/0", "::/0"}, true), "1.0.0.0/16* 0:0:1::/48*");
+  EXPECT_EQ(claimed("south", {"169.254.0.0/15", "fd64::/32"}, true), "169.255.0.0/16* fd64::/48*");
+  for (const auto& [pool, what] : {std::pair{"127.0.0.0/8", "127.0.0.0/8, loopback addresses"},
+                                   {"224.0.0.0/4", "224.0.0.0/4, multicast addresses"},
+                                   {"fe80::/10", "fe80::/10, link-local addresses"}}) {
+    EXPECT_THAT(claimed("south", {pool, "100.64.0.0/10", "fd64::/32"}, true), testing::Not(HasSubstr("error"))) << pool;
+    EXPECT_THAT(claimed("south", {pool}, true), HasSubstr(std::string("in use are ") + what)) << pool;
+  }
+}
+
 TEST_F(AliasClaims, AnAliasThatExistsIsKeptOrNamed) {
   profile("fleet",
           "{clusters: [south, north], members: [{cluster: south, podCIDRs: [10.244.0.0/16], aliasCIDRs: "
