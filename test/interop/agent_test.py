@@ -2,7 +2,8 @@
 
 The agent compiles and attaches its BPF programs, and has its pods and policies from an API server. As a peer, its node
 is a cluster of its own, to which a gateway talks by VXLAN with identities; it reads the gateway's cluster from an etcd
-as a ClusterMesh has it. As a neighbour, the agent's overlay and the gateway share a node and a port.
+as a ClusterMesh has it. As a neighbour, the agent's overlay and the gateway share a node and a port. Of Geneve, no more
+than what the agent says of a kernel without it: its device is the kernel's.
 """
 
 import os
@@ -309,6 +310,48 @@ class Neighbour(Numbered, AgentCase):
         self.assert_complete(pairs)
         self.assertEqual(self.gateway.status()["connections"]["start"], "adopted")
         self.assert_all_reached()
+
+
+class BpfMasquerading(AgentCase):
+    """As Neighbour, where the agent's BPF programs masquerade: no rule is needed."""
+
+    cilium = Neighbour.cilium
+    clusters = Neighbour.clusters
+
+    @staticmethod
+    def flags(fleet):
+        return {**Neighbour.flags(fleet), "enable-bpf-masquerade": True}
+
+    def test_pods_reach_each_other_by_the_agents_overlay_and_by_the_gateway(self):
+        self.assertEqual(self.fleet.agents["node1"].tell("GET", "/healthz")["masquerading"]["mode"], "BPF")
+        Neighbour.assert_all_reached(self)
+        self.assertEqual(self.fleet.gateways["east-1"].status()["problems"], [])
+
+
+class Geneve(AgentCase):
+    """The agent's Geneve is the kernel's device. Where there is none, the agent is healthy by its own word, but it
+    only tries again every ten seconds to make that device, and has no overlay until then."""
+
+    @staticmethod
+    def flags(fleet):
+        return {"tunnel-protocol": "geneve"}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.fleet = cls.make_fleet()
+        cls.addClassCleanup(cls.close_fleet)
+        cls.fleet.build()
+
+    def test_where_the_kernel_has_none_the_agent_says_so(self):
+        node = self.fleet.node("west", "node1")
+        made = node.run(["ip", "link", "add", "probe", "type", "geneve", "external"], check=False)
+        if made.returncode == 0:
+            node.ip("link del probe")
+            self.skipTest("this kernel has Geneve")
+        self.fleet.start_agents()
+        agent = self.fleet.agents["node1"]
+        wait_until(lambda: "creating device cilium_geneve: operation not supported" in agent.log_text(), 120,
+                   what="the agent says why it has no datapath")
 
 
 if __name__ == "__main__":

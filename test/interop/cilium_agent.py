@@ -19,7 +19,7 @@ from fleet.shell import CommandError, run, wait_until
 from rights_test import listen_in
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-COMPILERS = ("clang", "llc")
+CLANG = "clang-19"  # Debian's default is too old for the agent's programs
 RUN = "/run/cilium"  # where the agent writes to besides what its flags say
 FLAGS = {
     "agent-health-port": 9879, "bpf-root": "/sys/fs/bpf", "enable-bpf-clock-probe": False,
@@ -53,13 +53,10 @@ class Programs:
         self.folder = into
         self.bin = os.path.join(into, "bin")
         os.makedirs(self.bin)
-        for name in COMPILERS:
-            found = shutil.which(f"{name}-19") or shutil.which(name)
-            if not found:
+        for name in (CLANG, "iptables", "go"):
+            if not shutil.which(name):
                 raise unittest.SkipTest(f"{name} is not installed")
-            os.symlink(found, os.path.join(self.bin, name))
-        if not shutil.which("go"):
-            raise unittest.SkipTest("go is not installed")
+        os.symlink(shutil.which(CLANG), os.path.join(self.bin, "clang"))
         self.agent = go_program.build(into, "cilium-agent", "cilium-agent", "github.com/cilium/cilium/daemon",
                                       ["-ldflags=-s -w"])
         self.module = run(["go", "list", "-m", "-f", "{{.Dir}}", "github.com/cilium/cilium"],
@@ -265,10 +262,14 @@ class Agent:
         return [entry["status"]["external-identifiers"]["pod-name"] for entry in self.ask("/endpoint") or []
                 if entry["status"]["state"] == "ready" and "pod-name" in entry["status"]["external-identifiers"]]
 
+    def log_text(self):
+        with open(self.log, encoding="utf-8") as file:
+            return file.read()
+
     def complaints(self):
         """What it has logged of severity error or worse."""
-        with open(self.log, encoding="utf-8") as file:
-            return [line for line in file if "level=error" in line or "level=fatal" in line or "panic" in line]
+        return [line for line in self.log_text().splitlines()
+                if any(word in line for word in ("level=error", "level=fatal", "panic"))]
 
     def close(self):
         if self.daemon is not None:

@@ -63,10 +63,11 @@ suites:
   install    the README's first command from a clean copy of the tree, and from nothing in a minimal Debian
 with --full, or named, also:
   lto        the product with link-time optimization, every source by itself, -Wodr
-  interop    others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server, and
-             policies decided by Cilium's and Cyclonus' code; needs Go and the module proxy. Debian's kernel in a
-             virtual machine; needs qemu and the kernel's package. The chart by Helm itself, and the image as a node
-             runs it, with the chart's rights; needs crun, buildah and kubectl, too
+  interop    others' code: Cilium's store code on a real etcd, Hubble's command line, a real Kubernetes API server,
+             policies decided by Cilium's and Cyclonus' code, and cilium-agent as a peer and beside a gateway; needs
+             Go and the module proxy. Debian's kernel in a virtual machine; needs qemu and the kernel's package. The
+             chart by Helm itself, and the image as a node runs it, with the chart's rights; needs crun, buildah and
+             kubectl, too
   boots      packaging/boots: packages built twice and installed in a Debian that boots
 with --full also:
   asan       unit and most of netns under AddressSanitizer and UndefinedBehaviorSanitizer
