@@ -73,7 +73,7 @@ struct Fleet {
 [[nodiscard]] AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster);
 // Names those of our own and linked clusters that are not in force.
 void append_alias_problems(const Fleet& fleet, std::vector<Problem>& problems);
-// The aliases of those own addresses that nobody has in the fleet.
+// The aliases of those own addresses that nobody has in the fleet, and only one cluster calls so, or ours does.
 [[nodiscard]] AliasPrefixes policy_own_forms(const Fleet& fleet);
 [[nodiscard]] std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet);
 

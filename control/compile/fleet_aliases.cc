@@ -69,11 +69,28 @@ void append_alias_problems(const Fleet& fleet, std::vector<Problem>& problems) {
   }
 }
 
+// Of the clusters that call addresses alike, ours means its own.
 AliasPrefixes policy_own_forms(const Fleet& fleet) {
-  AliasPrefixes out;
+  struct Form {
+    AliasPrefix pair;
+    const FleetCluster* cluster;
+  };
+  std::vector<Form> forms;
   for (const auto& [name, cluster] : fleet.clusters) {
-    std::copy_if(cluster.aliases.begin(), cluster.aliases.end(), std::back_inserter(out),
-                 [&](const AliasPrefix& alias) { return overlapping(fleet, alias.own).empty(); });
+    for (const AliasPrefix& pair : cluster.aliases) {
+      forms.push_back({pair, &cluster});
+    }
+  }
+  std::sort(forms.begin(), forms.end(), [](const Form& a, const Form& b) { return a.pair.own < b.pair.own; });
+  AliasPrefixes out;
+  for (auto from = forms.begin(), to = from; from != forms.end(); from = to) {
+    to = std::find_if(from, forms.end(), [&](const Form& form) { return !from->pair.own.contains(form.pair.own); });
+    const bool shared = std::any_of(from, to, [&](const Form& form) { return form.cluster != from->cluster; });
+    for (auto form = from; form != to; ++form) {
+      if ((!shared || form->cluster->local) && overlapping(fleet, form->pair.own).empty()) {
+        out.push_back(form->pair);
+      }
+    }
   }
   return out;
 }

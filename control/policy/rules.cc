@@ -48,13 +48,13 @@ void add_entity(PolicyEntity entity, const std::string& cluster, PeerSelector& o
   }
 }
 
-// The prefix, and the aliases of the addresses in it.
+// The prefix, and the aliases of the addresses in it that are not in it themselves.
 std::vector<Prefix> forms_of(const Prefix& prefix, const AliasPrefixes& own_forms) {
   std::vector<Prefix> forms{prefix};
   for (const AliasPrefix& each : own_forms) {
     if (each.own.contains(prefix)) {
       forms.push_back(to_alias(std::span(&each, 1), prefix));
-    } else if (prefix.contains(each.own)) {
+    } else if (prefix.contains(each.own) && !prefix.contains(each.alias)) {
       forms.push_back(each.alias);
     }
   }

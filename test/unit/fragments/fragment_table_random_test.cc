@@ -25,13 +25,13 @@ class RandomFragments {
     DatagramKey key;
     key.source = IpAddress::ipv4(Be32::of(0x0a000001 + static_cast<std::uint32_t>(random_() % 6)));
     key.destination = IpAddress::ipv4(Be32::of(1));
-    key.id = static_cast<std::uint32_t>(random_() % (datagrams_ / 4 + 1));
+    key.id = static_cast<std::uint32_t>(random_() % (datagrams_ / 16 + 1));
     key.protocol = IpProtocol::kUdp;
     key.tunnel = random_() % 2 == 0;
     const std::uint64_t sender = key.source.bytes()[15];
     const auto stamp = static_cast<std::uint8_t>(key.id * 7 + sender * 31 + (key.tunnel ? 1 : 0));
     FragmentOutcome outcome;
-    if (random_() % 50 == 0) {
+    if (random_() % 200 == 0) {
       outcome.lost = table_.refuse(key, DropReason::kIpFragment, sender, now_);
     } else {
       outcome = take(key, sender, stamp);
@@ -63,9 +63,9 @@ class RandomFragments {
   FragmentOutcome take(const DatagramKey& key, std::uint64_t sender, std::uint8_t stamp) {
     FragmentPart part{key.id, IpProtocol::kUdp, static_cast<std::uint32_t>(random_() % kParts) * kPart, kPart, nullptr};
     part.more = part.offset != (kParts - 1) * kPart;
-    if (random_() % 20 == 0) {
+    if (random_() % 60 == 0) {
       part.offset += 8;  // overlaps
-    } else if (random_() % 20 == 0) {
+    } else if (random_() % 60 == 0) {
       part.offset = 4800;  // longer than what is put together
       part.more = true;
     }

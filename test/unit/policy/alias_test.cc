@@ -68,6 +68,28 @@ TEST_F(PolicyAlias, OwnAddressesThatSomebodyHasInTheFleetAreOnlyTheirs) {
   EXPECT_EQ(from("10.2.7.7"), PolicyOutcome::kAllowed);
 }
 
+// Else a block that is meant as our own would allow pods of any cluster.
+TEST_F(PolicyAlias, OwnAddressesThatSeveralClustersHaveAreOurs) {
+  const auto add = [&](const std::string& cluster, int id, const std::string& own, const std::string& alias) {
+    hub.hub.set_text(cluster + "-alias.yaml", "",
+                     "apiVersion: isthmus.io/v1alpha1\nkind: CrossClusterNetworkProfile\nmetadata: {name: alias-" +
+                         cluster + "}\nspec: {clusters: [" + cluster + "], members: [{cluster: " + cluster +
+                         ", podCIDRs: [" + own + "], aliasCIDRs: [" + alias + "]}]}\n" +
+                         (id == 0 ? std::string()
+                                  : "---\napiVersion: isthmus.io/v1alpha1\nkind: Cluster\nmetadata: {name: " + cluster +
+                                        "}\nspec: {id: " + std::to_string(id) + ", podCIDRs: [" + alias + "]}\n"));
+    hub.compile();
+  };
+  hub.policy(everyone("fromCIDR: [10.244.7.0/24]"));
+  EXPECT_EQ(from("10.2.7.7"), PolicyOutcome::kAllowed) << "west alone has it";
+  add("north", 3, "10.244.0.0/17", "10.3.0.0/17");
+  EXPECT_EQ(from("10.2.7.7"), PolicyOutcome::kDenied) << "west or north";
+  EXPECT_EQ(from("10.3.7.7"), PolicyOutcome::kDenied);
+  add("east", 0, "10.244.0.0/18", "10.1.0.0/18");
+  EXPECT_EQ(from("10.2.7.7"), PolicyOutcome::kDenied);
+  EXPECT_EQ(from("10.1.7.7"), PolicyOutcome::kAllowed) << "ours";
+}
+
 TEST_F(PolicyAlias, AChangeOfAliasesIsFollowed) {
   hub.policy(everyone("fromCIDR: [10.245.7.0/24]"));
   EXPECT_EQ(from("10.2.7.7"), PolicyOutcome::kDenied);

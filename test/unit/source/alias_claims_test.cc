@@ -154,7 +154,7 @@ TEST_F(AliasClaims, PoolsAreTriedInOrderUntilAllAreUsedUp) {
               testing::AllOf(HasSubstr("no free IPv4 block as large as 10.244.0.0/16 is left in the pools"),
                              HasSubstr("give a larger pool"), HasSubstr("100.65.0.0/16, alias of cluster south")));
   cluster("end", 4, "[\"fd00:244::/48\"]");
-  EXPECT_EQ(claimed("end", {"ffff:ffff:ffff::/48"}), "ffff:ffff:ffff::/48*") << "nothing is behind it";
+  EXPECT_THAT(claimed("end", {"ffff:ffff:ffff::/48"}), HasSubstr("no free IPv6 block")) << "nothing is behind it";
 }
 
 // Gateways would refuse them.
