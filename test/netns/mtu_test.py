@@ -28,13 +28,21 @@ name, _, echoed = s.recv(65535).partition(b' ')
 print(name.decode() if echoed == data else 'other data')
 """
 # Sends datagrams without DF, a hundred a second, until its input ends; prints how many there were, and how many were
-# answered.
+# answered, from one that was on: who answers must learn what the path carries, as its answers have DF.
 DATAGRAMS = """
 import select, socket, sys, threading, time
 address, port, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_IP, 10, 0)
 s.connect((address, port))
+s.settimeout(0.5)
+while True:
+    s.send(b'.' * size)
+    try:
+        s.recv(65535)
+        break
+    except TimeoutError:
+        pass
 s.settimeout(2)
 answered = set()
 def read():
@@ -130,13 +138,15 @@ class Paths:
         except TimeoutError as error:
             raise AssertionError(f"{error}: {self.rows()}, not {inner} by {source}") from error
 
-    def lose(self, longer_than, site=None):
-        """The router silently loses tunnel packets that are longer, all or from and to one site; None: no more."""
+    def lose(self, longer_than, site=None, odd_flows=False):
+        """The router silently loses tunnel packets that are longer, all or from and to one site, of all flows or of
+        every second one, as one of two equal ways would; None: no more."""
         router = self.fleet.topology.namespaces["router"]
         router.run(["nft", "delete table inet hole"], check=False)
         if longer_than:
             # Of tunnels only: what nodes of one site send each other passes the router's bridge, and this hook too.
             which = f"udp dport {plan.TUNNEL_PORTS[plan.encapsulation]} meta length gt {longer_than}"
+            which += " udp sport & 1 == 1" if odd_flows else ""
             links = (f'iifname "{site}"', f'oifname "{site}"') if site else ("",)
             router.run(["nft", "-f", "-"], stdin="table inet hole {\n chain forward {\n"
                        "  type filter hook forward priority 0;\n" +
@@ -194,6 +204,19 @@ class HoledPaths(Paths, FleetCase):
                 for options in ((), ("-R",)):
                     with self.subTest(outer=outer, source=source, target=target, options=options):
                         self.assertGreater(min(self.transfer(source, target, *options)), 10 << 20)
+
+    def test_a_black_hole_on_one_of_two_equal_ways_is_found_and_unfound(self):
+        self.addCleanup(self.lose, None)
+        pod_routes(self, "north", mtu=1450)
+        pod_routes(self, "west", "web-0", mtu=1450)
+        self.lose(1400, odd_flows=True)
+        self.wait_known(1350, "probes")
+        server = pod("west-web-0")
+        wait_until(lambda: self.answers("north", server.ipv4, 1400) == server.full_name, what="its kernel has learned")
+        for _ in range(8):
+            self.assertEqual(self.answers("north", server.ipv4, 1400), server.full_name)
+        self.lose(None)
+        self.wait_known(1450, "device")
 
     def counted(self, cluster, name):
         """A counter of packets, summed over the cluster's gateways."""
