@@ -7,6 +7,7 @@ than what the agent says of a kernel without it: its device is the kernel's.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "netns"))
 from fleet_case import LOAD, PREFIX, PROGRAM, FleetCase, addresses, plan, pod, url, wait_until  # noqa: E402
 from fleet.bpf_file_system import BpfFileSystem  # noqa: E402
 from fleet.fleet import Fleet  # noqa: E402
+from fleet.hub import Hub  # noqa: E402
 from fleet.load import PORT, LoadClient, LoadServer  # noqa: E402
 from fleet.netns import POD_SYSCTLS  # noqa: E402
 from fleet.numbered import AFTER, SETTLED, Numbered  # noqa: E402
@@ -59,12 +61,29 @@ class AgentTopology(Topology):
         super()._route_cluster(cluster, node)
 
 
+class AgentHub(Hub):
+    """A file hub, and for the gateways of the agents' cluster its API server, to which the agents write endpoints."""
+
+    fleet = None
+
+    def hub_config(self, cluster):
+        text, number = super().hub_config(cluster)
+        if cluster == self.fleet.cilium.name:
+            folder = f"{self.folder}-{cluster}"
+            shutil.copytree(self.folder, folder)
+            shutil.rmtree(os.path.join(folder, "clusters", cluster))
+            kubeconfig = self.fleet.agents[self.fleet.cilium.gateways[0].node].kubeconfig
+            text = f"{{file: {{path: {folder}}}, kubernetes: {{cluster: {kubeconfig}}}}}"
+        return text, number
+
+
 class AgentFleet(Fleet):
     """A fleet with Cilium's agent on every node of a cluster. `flags`: its flags, given the fleet."""
 
     def __init__(self, programs, cilium, flags, gateways, hub):
         super().__init__(PROGRAM, PREFIX, {}, hub)
         self.topology = AgentTopology(self.prefix, cilium)
+        self.hub.fleet = self
         self.programs = programs
         self.cilium = plan.cluster(cilium)
         self.flags = flags
@@ -98,7 +117,7 @@ class AgentFleet(Fleet):
         """There are no names."""
 
     def close(self):
-        for agent in self.agents.values():
+        for agent in reversed(self.agents.values()):
             agent.close()
         if self.server is not None:
             self.server.close()
@@ -209,6 +228,7 @@ class Remote(AgentCase):
 class Neighbour(Numbered, AgentCase):
     """East's agents on its nodes, of which one has the gateway, too; west is a cluster of Isthmus's own."""
 
+    hub = AgentHub
     cilium = "east"
     clusters = (("east", plan.Node("node1", 1, 11, pods=("web-0", "client", "client3")),
                  plan.Node("node2", 2, 12, pods=("web-1",))), ("west", NODE))
@@ -266,20 +286,26 @@ class Neighbour(Numbered, AgentCase):
         own = self.fleet.agents["node1"].tell("GET", "/config")["status"]["addressing"]["ipv4"]["ip"]
         self.assertEqual((status, body.split()), (0, ["east-web-1", own]))
 
-    def test_the_agents_policy_takes_pods_of_other_clusters_for_the_world(self):
-        """What they are, the gateway decides by."""
+    def test_one_policy_is_the_agents_and_the_gateways(self):
+        """To the agent, pods of other clusters are the world: it lets them in by their CIDR. To the gateway a CIDR
+        selects no pods: it goes by their identities."""
+        ingress = [{"fromEndpoints": [{"matchLabels": {"app": "client"}}]},
+                   {"fromEndpoints": [{"matchLabels": {"app": "client", CLUSTER_LABEL: "west"}}]}]
         self.addCleanup(self.fleet.server.policy, "web", None)
-        self.fleet.server.policy("web", {"endpointSelector": {"matchLabels": {"app": "web"}}, "ingress": [
-            {"fromEndpoints": [{"matchLabels": {"app": "client"}}]}]})
-        wait_until(lambda: not self.answered("west-client", "east-web-0"), APPLIED, what="east denies west")
+        subject = {"endpointSelector": {"matchLabels": {"app": "web"}}}
+        self.fleet.server.policy("web", {**subject, "ingress": ingress})
+        wait_until(lambda: not self.answered("west-client", "east-web-0"), APPLIED, what="the agent denies west")
         self.assertTrue(self.answered("east-client", "east-web-0"))
         self.fleet.server.policy("web", None)
-        self.fleet.server.policy("web", {"endpointSelector": {"matchLabels": {"app": "web"}}, "ingress": [
-            {"fromEndpoints": [{"matchLabels": {"app": "client"}}]},
-            {"fromCIDR": list(plan.cluster("west").pod_cidrs)}]})
-        wait_until(lambda: self.answered("west-client", "east-web-0"), APPLIED, what="east allows west's CIDR")
+        by_cidr = {"fromCIDR": list(plan.cluster("west").pod_cidrs)}
+        self.fleet.server.policy("web", {**subject, "ingress": [*ingress, by_cidr]})
+        wait_until(lambda: self.answered("west-client", "east-web-0"), APPLIED, what="the agent allows west's CIDR")
+        before = self.drops("east-1").get("policy_denied", 0)
+        self.assertFalse(self.answered("west-web-0", "east-web-0"))
+        self.assertGreater(self.drops("east-1")["policy_denied"], before)
         self.fleet.server.policy("web", None)
-        wait_until(lambda: self.answered("west-web-0", "east-web-0"), APPLIED, what="east has no policy")
+        for server in ("east-web-0", "east-web-1"):
+            wait_until(lambda server=server: self.answered("west-web-0", server), APPLIED, what=f"{server} is open")
 
     def numbered(self):
         """Of the agents' overlay, and through the gateway both ways."""
@@ -315,6 +341,7 @@ class Neighbour(Numbered, AgentCase):
 class BpfMasquerading(AgentCase):
     """As Neighbour, where the agent's BPF programs masquerade: no rule is needed."""
 
+    hub = AgentHub
     cilium = Neighbour.cilium
     clusters = Neighbour.clusters
 

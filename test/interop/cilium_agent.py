@@ -108,6 +108,11 @@ class Cluster:
                 {"type": "InternalIP", "address": address}
                 for address in (self.cluster.node_ipv4(node), self.cluster.node_ipv6(node))]}},
                                 "application/merge-patch+json")
+            # Without it, an agent takes any address of the node's that is free, one of the plan's pods among them.
+            own = (self.cluster.node_pod_gateway(node), subnets[1].replace("/64", "1"))
+            self.create("/apis/cilium.io/v2/ciliumnodes", "cilium.io/v2", "CiliumNode", node.name, spec={
+                "addresses": [{"type": "CiliumInternalIP", "ip": address} for address in own],
+                "ipam": {"podCIDRs": subnets}})
 
     def create(self, path, version, kind, name, labels=None, annotations=None, **parts):
         return self.server.request("POST", path, {"apiVersion": version, "kind": kind, "metadata": {
