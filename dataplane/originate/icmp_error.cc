@@ -121,7 +121,7 @@ std::optional<IpAddress> error_source(const Output& output, const Packet& packet
     return destination_of(packet);
   }
   const std::optional<IpAddress> own = own_address(output.worker, packet.family);
-  const bool outside = packet.origin.side() == Side::kFabric;
+  const bool outside = output.worker.snapshot->is_outside(packet.origin, output.worker.shared.options.cluster);
   return own && outside ? output.worker.snapshot->aliases.to_alias(*own) : own;
 }
 

@@ -43,12 +43,13 @@ void set_reply_alias(const DecisionInput& in, Decision& decision) noexcept {
   }
 }
 
-// Our own addresses are not to be seen outside, nor aliases inside; and what a connection replaces them by is what it
-// was opened with, so that it ends where aliases have changed.
+// Our own addresses are not to be seen outside, nor aliases inside, where our cluster's nodes send in tunnels, too; and
+// what a connection replaces them by is what it was opened with, so that it ends where aliases have changed.
 Refusal check_aliases(const DecisionInput& in, const Decision& decision) noexcept {
   const AliasTable& aliases = in.snapshot.aliases;
   const FlowKey& key = in.facts.key;
-  if (in.facts.origin.side() == Side::kFabric ? aliases.is_own(key.destination()) : aliases.is_alias(key.source())) {
+  if (in.snapshot.is_outside(in.facts.origin, in.tables.options.cluster) ? aliases.is_own(key.destination())
+                                                                         : aliases.is_alias(key.source())) {
     return DropReason::kAliasMismatch;
   }
   if (decision.opens) {
