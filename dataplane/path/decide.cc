@@ -14,6 +14,9 @@ void decide(PathContext& context, Burst& burst) noexcept {
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
     const bool plain = !packet.unusual && packet.line != nullptr && (packet.tcp_flags & net::Tcp::kSyn) == 0;
+    if (packet.alive() && packet.icmp_error) {
+      tell_other_gateways(context, forwarder, packet);
+    }
     if (!packet.alive() ||
         !(plain ? forwarder.forward_special(packet, *packet.block) : forwarder(packet, *packet.block))) {
       finish_drop(context, burst, packet);
