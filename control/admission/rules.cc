@@ -174,6 +174,19 @@ std::string Admission::takes_pool(const std::string& cluster, const Prefix& pref
   return pool;
 }
 
+std::string Admission::under_alias(const Prefix& alias) const {
+  static constexpr std::string_view kWords[] = {"which overlaps ", "which includes ", "which is "};
+  const std::string nobody;  // as for a member that is not we
+  std::string found =
+      first_of({takes_pool(nobody, alias), takes_reserved(nobody, alias, true), takes_network(nobody, alias)});
+  for (const std::string_view words : kWords) {
+    if (found.starts_with(words)) {
+      return found.substr(words.size());
+    }
+  }
+  return found;
+}
+
 std::string Admission::refuse_nodes(const std::string& cluster, const Prefix& prefix) const {
   const bool inside = cluster == own_ || inside_one(rules_.node_ranges, prefix);
   return first_of({too_short(prefix), special_part(prefix), takes_pool(cluster, prefix), takes_own(cluster, prefix),
@@ -202,6 +215,11 @@ std::string Admission::refuse_vip(const std::string& cluster, const IpAddress& a
   }
   if (const std::string reserved = takes_reserved(cluster, host, true); !reserved.empty()) {
     return reserved;
+  }
+  if (const auto own =
+          std::find_if(own_prefixes_.begin(), own_prefixes_.end(), [&](const Prefix& of) { return overlap(of, host); });
+      own != own_prefixes_.end()) {
+    return "which lies inside " + own->to_string() + " of this cluster's own pods";
   }
   const auto of_cluster = vips_.find(cluster);
   const bool allowed =

@@ -41,7 +41,7 @@ class Admission {
   // VIPs in these pools, beside those of the configuration.
   void allow_vips(const std::string& cluster, const std::vector<Prefix>& pools);
 
-  // A prefix that our own cluster calls by an alias outside: what others had in it, its pods could not reach.
+  // A prefix that our own cluster calls by an alias outside: what others, or VIPs, had in it, its pods could not reach.
   void keep_own(const Prefix& prefix) { own_prefixes_.push_back(prefix); }
 
   // One more or one fewer of the addresses given at the start; twice the same is one more of it.
@@ -55,6 +55,9 @@ class Admission {
   // The underlay address of a gateway.
   [[nodiscard]] std::string refuse_gateway(const std::string& cluster, const IpAddress& address) const;
   [[nodiscard]] std::string refuse_vip(const std::string& cluster, const IpAddress& address) const;
+  // What an alias of our own cluster's pods must not overlap, as others refuse it then: VIP pools, this node's
+  // addresses and networks, and addresses of nodes. "the VIP pool 10.200.0.0/24"; empty: nothing.
+  [[nodiscard]] std::string under_alias(const Prefix& alias) const;
   // Whether packets to what this node needs would follow the prefix of that cluster. Of nodes' prefixes only this
   // node's own addresses count: a router or a hub's server may be one of the member's nodes.
   [[nodiscard]] std::string takes_reserved(const std::string& cluster, const Prefix& prefix, bool pods) const;

@@ -83,6 +83,7 @@ FleetChange FleetBuilder::rebuild() {
   if (std::exchange(seeded_, false)) {
     drop_what_takes_ours(previous);
   }
+  check_aliases();
   prefixes_.rebuild(fleet_, &previous);
   index_unprefixed();
   FleetChange settled;

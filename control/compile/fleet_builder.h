@@ -66,6 +66,7 @@ class FleetBuilder {
   void drop_what_takes_ours(Fleet& kept) const;
   void add_links();
   void set_admission();
+  void check_aliases();
   void index_unprefixed();
   [[nodiscard]] std::vector<IpAddress> update_reserved(const std::set<ObjectKey>& nodes);
   void settle_gateways(const std::map<IpAddress, std::string>& before, FleetChange& change);

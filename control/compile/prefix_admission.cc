@@ -192,8 +192,9 @@ void PrefixClaims::append_problems(std::vector<Problem>& problems) {
     list.push_back({"prefix " + first->first.to_string() + more + " of cluster " + claimant.first + ", " +
                         claimant.second + (claims.size() == 1 ? ", is refused" : ", are refused"),
                     where(first->second),
-                    "claim only prefixes of the cluster's own pods and nodes, or allow it in the profile or under "
-                    "`admission` in the configuration"});
+                    "claim only prefixes of the cluster's own pods and nodes, or of aliases that nothing else uses "
+                    "(isthmus allocate --alias), or allow it in the profile or under `admission` in the "
+                    "configuration"});
   });
 }
 

@@ -1,6 +1,7 @@
 // SCTP's checksum, CRC32c (RFC 9260 section 6.8, appendix A), where the ports change: computed from their difference,
 // so that a packet that was corrupt stays so. It covers nothing but the SCTP packet: no addresses. CRC is linear, so
-// the difference is the CRC of the difference's bits, followed by as many zero bytes as the packet has. Pure functions.
+// the difference is the CRC of the difference's bits, followed by as many zero bytes as the packet has: the length of
+// the rest matters, its bytes do not, and an ICMP error need not quote them. Pure functions.
 #pragma once
 
 #include <array>

@@ -77,15 +77,15 @@ void fix_pseudo_checksum(std::uint8_t* l4, std::uint16_t delta) noexcept {
   like->checksum = fixed == Be16{} ? Be16::raw(0xffff) : fixed;  // as a sum, both are zero
 }
 
-void translate_sctp(Packet& packet, const DirectionBlock& block) noexcept {
+// `bytes`: of the whole SCTP packet, of which only its header need be there.
+void translate_sctp(std::uint8_t* l4, Be16 source, Be16 destination, std::uint32_t bytes) noexcept {
   std::uint32_t before = 0, after = 0, checksum = 0;
-  std::memcpy(&before, packet.l4, sizeof before);
-  write_ports(packet.l4, IpProtocol::kSctp, block.source_port, block.destination_port);
-  std::memcpy(&after, packet.l4, sizeof after);
-  std::uint8_t* const at = packet.l4 + offsetof(net::Sctp, checksum);
+  std::memcpy(&before, l4, sizeof before);
+  write_ports(l4, IpProtocol::kSctp, source, destination);
+  std::memcpy(&after, l4, sizeof after);
+  std::uint8_t* const at = l4 + offsetof(net::Sctp, checksum);
   std::memcpy(&checksum, at, sizeof checksum);
-  checksum ^= net::sctp_checksum_difference(before ^ after,
-                                            packet.ip_bytes - static_cast<std::uint32_t>(packet.l4 - packet.ip));
+  checksum ^= net::sctp_checksum_difference(before ^ after, bytes);
   std::memcpy(at, &checksum, sizeof checksum);
 }
 
@@ -100,7 +100,7 @@ void translate_l4(Packet& packet, const DirectionBlock& block) noexcept {
       write_ports(packet.l4, packet.key.protocol, block.source_port, block.destination_port);
       return fix_l4_checksum(packet.l4, packet.key.protocol, block.l4_checksum_delta);
     case IpProtocol::kSctp:
-      return translate_sctp(packet, block);
+      return translate_sctp(packet.l4, block.source_port, block.destination_port, l4_bytes);
     case IpProtocol::kDccp:
     case IpProtocol::kUdpLite:
       if (l4_bytes >= sizeof(net::Udp)) {
@@ -141,8 +141,8 @@ void translate_packet(Packet& packet, const DirectionBlock& block) noexcept {
   }
 }
 
-// Bytes of a header up to the end of its checksum; of what has none that we change, more than any quote has. That of
-// SCTP is over what is not quoted, and nobody checks it.
+// Bytes of a header up to the end of its checksum; of what has none that we change by its difference, more than any
+// quote has.
 std::size_t l4_checksum_end(IpProtocol protocol) noexcept {
   switch (protocol) {
     case IpProtocol::kTcp:
@@ -157,6 +157,44 @@ std::size_t l4_checksum_end(IpProtocol protocol) noexcept {
   }
 }
 
+// Of the L4 packet that is quoted, as its IP header says; 0: it does not say. It is a fragment, or the header is wrong.
+std::uint32_t quoted_l4_bytes(const std::uint8_t* quoted, std::uint32_t readable, Family family,
+                              std::uint32_t header) noexcept {
+  std::uint32_t bytes = 0;
+  if (family == Family::kIpv4) {
+    const auto* ip = net::at<net::Ipv4>(quoted);
+    if ((ip->fragment.host() & net::Ipv4::kMoreFragmentsAndOffset) == 0) {
+      bytes = ip->total_length.host();
+    }
+  } else {
+    const auto* ip = net::at<net::Ipv6>(quoted);
+    HeaderChain chain;
+    if (!is_extension_header(ip->next_header) ||
+        (!read_chain(quoted, readable, chain) && chain.fragment == Fragment::kNone)) {
+      bytes = static_cast<std::uint32_t>(sizeof(net::Ipv6)) + ip->payload_length.host();
+    }
+  }
+  return bytes >= header + sizeof(net::Sctp) ? bytes - header : 0;
+}
+
+// The ports, or an echo's identifier, of what is quoted, of which `readable` bytes are there, and its checksum if that
+// is. SCTP's changes by the ports and the length of the packet alone, so that a quote's beginning is enough for it.
+void translate_quoted_l4(std::uint8_t* quoted, std::uint32_t readable, const Packet& packet,
+                         const DirectionBlock& block) noexcept {
+  const IpProtocol protocol = packet.key.protocol;
+  const std::uint32_t header = ip_header_bytes(quoted, packet.family);
+  std::uint8_t* const l4 = quoted + header;
+  if (protocol == IpProtocol::kSctp && readable - header >= sizeof(net::Sctp)) {
+    if (const std::uint32_t bytes = quoted_l4_bytes(quoted, readable, packet.family, header); bytes != 0) {
+      return translate_sctp(l4, block.destination_port, block.source_port, bytes);
+    }
+  }
+  write_ports(l4, protocol, block.destination_port, block.source_port);
+  if (l4_checksum_end(protocol) <= readable - header) {
+    fix_l4_checksum(l4, protocol, block.l4_checksum_delta);  // the same words change
+  }
+}
+
 // The quoted packet travelled in the opposite direction, so its source is this direction's destination and vice versa.
 // The error's own source is kept unless it is the translated endpoint itself, or another address of ours that has an
 // alias.
@@ -166,14 +204,9 @@ bool translate_error(const AliasTable& aliases, Packet& packet, const DirectionB
   }
   std::uint8_t* quoted = packet.l4 + sizeof(net::Icmp);
   const bool v4 = packet.family == Family::kIpv4;
-  const std::uint32_t header = ip_header_bytes(quoted, packet.family);
   write_address(quoted, packet.family, true, block.destination(packet.family));
   write_address(quoted, packet.family, false, block.source(packet.family));
-  write_ports(quoted + header, packet.key.protocol, block.destination_port, block.source_port);
-  if (const std::size_t end = l4_checksum_end(packet.key.protocol);
-      end <= static_cast<std::size_t>(packet.ip + packet.ip_bytes - (quoted + header))) {
-    fix_l4_checksum(quoted + header, packet.key.protocol, block.l4_checksum_delta);  // the same words change
-  }
+  translate_quoted_l4(quoted, static_cast<std::uint32_t>(packet.ip + packet.ip_bytes - quoted), packet, block);
   const IpAddress outer_source = sender_of(packet);
   const IpAddress from =
       outer_source == packet.key.source() ? block.source(packet.family) : aliases.to_alias(outer_source);

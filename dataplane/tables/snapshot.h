@@ -15,6 +15,7 @@
 
 #include "dataplane/api/tables.h"
 #include "dataplane/net/address_hash.h"
+#include "dataplane/packet/origin.h"
 #include "dataplane/packet/outer_header.h"
 #include "dataplane/tables/alias_table.h"
 #include "dataplane/tables/frontends.h"
@@ -159,6 +160,10 @@ struct Snapshot {
   std::array<std::shared_ptr<const FrontendShard>, kShards> frontends;  // by VIP
   std::array<std::shared_ptr<const BackendKeys>, kShards> backends;     // of all services, by address
 
+  // Whether a packet comes from another cluster, by a tunnel: not from one of our own nodes.
+  [[nodiscard]] bool is_outside(Origin origin, ClusterId own) const noexcept {
+    return origin.side() == Side::kFabric && (*peers)[origin.peer()].cluster != own;
+  }
   // `hash`: address_hash() of realm and address.
   [[nodiscard]] static std::size_t shard_of(std::uint64_t hash) noexcept { return hash % kShards; }
   [[nodiscard]] const FrontendShard& shard(std::uint64_t hash) const noexcept { return *frontends[shard_of(hash)]; }

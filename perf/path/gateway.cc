@@ -21,6 +21,7 @@ constexpr std::uint32_t kServers = 4000;  // pods of the other cluster
 constexpr std::uint32_t kEndpointsPerCluster = 50000;
 constexpr std::uint16_t kFirstClientPort = 1024, kServicePort = 80, kBackendPort = 8080, kPodPort = 9000;
 constexpr std::uint32_t kLocalBase = 0x0a010000, kRemoteBase = 0x0a020000, kVipBase = 0x0ac80000;
+constexpr std::uint32_t kAliasBase = 0x0a650000;  // of kLocalBase, where our pods have aliases
 constexpr std::uint32_t kOurIdentities = 1u << 16 | 1000, kTheirIdentity = 2u << 16 | 7;
 constexpr std::uint32_t kSubjects = 100, kEntriesPerDirection = 50, kIdentitiesPerSelector = 100;
 constexpr Bytes kUnderlayMtu{1600};  // 1,500 bytes plus the tunnel header
@@ -36,6 +37,9 @@ IpAddress backend_of(std::uint32_t service, std::uint32_t n) {
 
 // Identity of one of our pods: its policy's subject.
 std::uint32_t identity_of(std::uint32_t n) { return kOurIdentities + n % kSubjects; }
+
+// As others know our pods.
+std::uint32_t fleet_base(Kind kind) { return kind == Kind::kAliasedPod ? kAliasBase : kLocalBase; }
 
 // Policies of different subjects differ in their rule ids only.
 std::shared_ptr<const SubjectPolicy> policy_of(std::uint32_t subject, std::uint32_t first_rule) {
@@ -138,9 +142,13 @@ void Gateway::publish() {
   engine_->set_adjacency(local_hop_, MacAddress{{2, 0, 0, 0, 0, 8}});
   TableDelta delta;
   delta.upsert_peers = {{kPeer, ClusterId{2}, kTheirs, L4Port{peer_port_}, underlay_hop_, true}};
-  delta.clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.1.0.0/16")}, {}},
+  const Prefix own = *Prefix::parse("10.1.0.0/16"), alias(address(fleet_base(options_.kind), 0), own.length());
+  if (alias != own) {
+    delta.aliases = {{own, alias}};
+  }
+  delta.clusters = {{ClusterId{1}, true, true, {alias}, {}},
                     {ClusterId{2}, false, true, {*Prefix::parse("10.2.0.0/16")}, {kPeer}}};
-  delta.local_routes = {{*Prefix::parse("10.1.0.0/16"), DeviceId{1}, local_hop_}};
+  delta.local_routes = {{own, DeviceId{1}, local_hop_}};
   std::vector<MaglevBackend> backends;
   for (std::uint32_t n = 0; n < kBackends; ++n) {
     backends.push_back({backend_of(0, n), L4Port{kBackendPort}});
@@ -154,8 +162,9 @@ void Gateway::publish() {
   }
   need(engine_->publish(delta));
   std::vector<EndpointEntry> endpoints;
+  const std::uint32_t base = fleet_base(options_.kind);
   for (std::uint32_t n = 0; n < kEndpointsPerCluster; ++n) {
-    endpoints.push_back({Realm{0}, address(kLocalBase, n), ClusterId{1}, Identity{identity_of(n)}, kNoPeer});
+    endpoints.push_back({Realm{0}, address(base, n), ClusterId{1}, Identity{identity_of(n)}, kNoPeer});
     endpoints.push_back({Realm{0}, address(kRemoteBase, n), ClusterId{2}, Identity{kTheirIdentity}, kNoPeer});
   }
   engine_->upsert_endpoints(endpoints);
@@ -193,7 +202,7 @@ Gateway::Ends Gateway::ends_of(std::uint32_t n) const {
   const std::uint32_t spread = n / kClients + n;
   const IpAddress client = address(kLocalBase, 1 + n % kClients);
   const auto port = static_cast<std::uint16_t>(kFirstClientPort + n / kClients);
-  if (options_.kind == Kind::kPod) {
+  if (options_.kind != Kind::kService) {
     const IpAddress server = address(kRemoteBase, 1 + spread % kServers);
     return {low(client), port, low(server), low(server)};
   }
@@ -229,7 +238,7 @@ FrameShape Gateway::shape_of(Way way, std::uint8_t tcp_flags) const {
     shape.fixed_port = L4Port{service ? kServicePort : kPodPort};
   } else {
     shape.source = address(kRemoteBase, 0);
-    shape.destination = address(kLocalBase, 0);
+    shape.destination = address(fleet_base(options_.kind), 0);
     shape.fixed_port = L4Port{service ? kBackendPort : kPodPort};
     shape.tunnel = true;
     shape.tunnel_from = kTheirs;
@@ -301,8 +310,8 @@ void Gateway::change_endpoints() {
     const std::uint32_t n = changes_ * kAtOnce + i, client = 1 + n % kClients;
     changed.push_back(
         {Realm{0}, address(kRemoteBase, kFirstNew + n % kNew), ClusterId{2}, Identity{kTheirIdentity}, kNoPeer});
-    changed.push_back(
-        {Realm{0}, address(kLocalBase, client), ClusterId{1}, Identity{identity_of(client + changes_)}, kNoPeer});
+    changed.push_back({Realm{0}, address(fleet_base(options_.kind), client), ClusterId{1},
+                       Identity{identity_of(client + changes_)}, kNoPeer});
     removed.push_back(address(kRemoteBase, kFirstNew + (n + kNew / 2) % kNew));
   }
   engine_->upsert_endpoints(changed);
@@ -361,6 +370,11 @@ std::string output_error(Kind kind, Way way, const std::vector<std::vector<std::
     const bool service = kind == Kind::kService;
     const std::uint32_t base = service && !out ? kVipBase : kRemoteBase;
     const std::uint16_t port = !service ? kPodPort : out ? kBackendPort : kServicePort;
+    const std::uint32_t near = out ? ip->source.host() : ip->destination.host();
+    if (near >> 16 != (out ? fleet_base(kind) : kLocalBase) >> 16) {
+      return IpAddress::ipv4(ip->source).to_string() + " to " + IpAddress::ipv4(ip->destination).to_string() +
+             ": unexpected address of our pod";
+    }
     if (far >> 16 != base >> 16 || far_port != port || ip->ttl != (out ? 64 : 63)) {  // as Cilium counts hops
       return IpAddress::ipv4(ip->source).to_string() + " to " + IpAddress::ipv4(ip->destination).to_string() +
              " port " + text_of(tcp->destination.host()) + " TTL " + text_of(ip->ttl) +

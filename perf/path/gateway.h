@@ -24,7 +24,8 @@ T need(Result<T> result) {
   return std::move(*result);
 }
 
-enum class Kind : std::uint8_t { kPod, kService };
+// kAliasedPod: as kPod, and our pods have aliases.
+enum class Kind : std::uint8_t { kPod, kService, kAliasedPod };
 enum class Way : std::uint8_t { kLocalToFabric, kFabricToLocal };
 
 struct GatewayOptions {

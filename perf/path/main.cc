@@ -92,7 +92,7 @@ std::vector<Row> read_plan(const std::string& file) {
 void sort_by_gateway(std::vector<Row>& rows) {
   const auto key = [](const Row& row) {
     const bool service = row.name.find("service") != std::string::npos || row.name == "path/revalidate";
-    const bool spare = row.name == "path/new-flow";
+    const bool spare = row.name.starts_with("path/new-flow");
     return std::make_tuple(row.connections, row.workers, spare, service);
   };
   std::stable_sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) { return key(a) < key(b); });

@@ -16,9 +16,10 @@ namespace {
 
 Result<ClaimView> read_hub(const ClaimRequest& request) {
   ClaimView view;
-  const auto clusters = visit_hub(
-      request.hub, {ObjectKind::kCluster, ObjectKind::kGateway, ObjectKind::kService, ObjectKind::kServiceImport},
-      [&](const ObjectDelta& delta) { collect_claims(delta, request, view); });
+  const auto clusters = visit_hub(request.hub,
+                                  {ObjectKind::kCluster, ObjectKind::kGateway, ObjectKind::kProfile, ObjectKind::kNode,
+                                   ObjectKind::kService, ObjectKind::kServiceImport},
+                                  [&](const ObjectDelta& delta) { collect_claims(delta, request, view); });
   if (!clusters) {
     return clusters.error();
   }

@@ -43,6 +43,11 @@ void collect_claims(const ObjectDelta& delta, const VipRequest& request, ClaimVi
       view.service_claims.push_back({addresses, delta.provenance});
     }
   };
+  const auto add_blocks = [&](const std::vector<Prefix>& blocks, const std::string& whose) {
+    for (const Prefix& block : blocks) {
+      view.blocks.emplace_back(block, whose);
+    }
+  };
   if (const auto* import = std::get_if<ServiceImportObject>(&*delta.value)) {
     claims(import->ips);
   } else if (const auto* service = std::get_if<ServiceObject>(&*delta.value)) {
@@ -52,9 +57,16 @@ void collect_claims(const ObjectDelta& delta, const VipRequest& request, ClaimVi
     }
   } else if (const auto* cluster = std::get_if<ClusterObject>(&*delta.value)) {
     view.cluster_known = view.cluster_known || key.name == request.cluster;
-    for (const auto* blocks : {&cluster->pod_prefixes, &cluster->node_prefixes}) {
-      for (const Prefix& block : *blocks) {
-        view.cluster_blocks.emplace_back(block, key.name);
+    add_blocks(cluster->pod_prefixes, " of cluster " + key.name);
+    add_blocks(cluster->node_prefixes, " of cluster " + key.name);
+  } else if (const auto* node = std::get_if<NodeObject>(&*delta.value)) {
+    view.taken.insert(node->addresses.begin(), node->addresses.end());
+    add_blocks(node->pod_prefixes, " of node " + key.name);
+  } else if (const auto* profile = std::get_if<ProfileObject>(&*delta.value)) {
+    for (const auto& [of, member] : profile->members) {
+      for (const AliasPrefix& pair : member.aliases) {
+        add_blocks({pair.alias}, ", aliases of pods of cluster " + of);
+        add_blocks({pair.own}, " of cluster " + of);
       }
     }
   } else if (const auto* gateway = std::get_if<GatewayObject>(&*delta.value)) {
@@ -80,11 +92,11 @@ Status check_request(const VipRequest& request) {
 
 Status check_pools(const VipRequest& request, const ClaimView& view) {
   for (const Prefix& pool : request.pools) {
-    for (const auto& [block, cluster] : view.cluster_blocks) {
-      if (pool.contains(block) || block.contains(pool)) {
-        return Error{"pool " + pool.to_string() + " overlaps " + block.to_string() + " of cluster " + cluster,
+    for (const auto& [block, whose] : view.blocks) {
+      if (pool.family() == block.family() && (pool.contains(block) || block.contains(pool))) {
+        return Error{"pool " + pool.to_string() + " overlaps " + block.to_string() + whose,
                      {},
-                     "allocate VIPs from a block that no cluster uses"};
+                     "allocate VIPs from a block in which no cluster has pods, nodes or aliases"};
       }
     }
   }

@@ -27,7 +27,7 @@ struct ClaimView {
   };
   std::set<IpAddress> taken;
   std::vector<ExistingClaim> service_claims;
-  std::vector<std::pair<Prefix, std::string>> cluster_blocks;
+  std::vector<std::pair<Prefix, std::string>> blocks;  // of others than VIPs, with whose they are: " of cluster east"
   bool cluster_known = false;
   std::optional<ServiceObject> service;
 };
@@ -36,7 +36,7 @@ void collect_claims(const ObjectDelta& delta, const VipRequest& request, ClaimVi
 
 // Names, and that there are pools.
 [[nodiscard]] Status check_request(const VipRequest& request);
-// Error: a pool overlaps a cluster's blocks.
+// Error: a pool overlaps a block of pods, nodes or aliases.
 [[nodiscard]] Status check_pools(const VipRequest& request, const ClaimView& view);
 // The claim the service already has; nothing: none. Error: it does not match the pools, or there are two.
 [[nodiscard]] Result<std::optional<ClaimView::ExistingClaim>> existing_claim(const VipRequest& request,

@@ -129,7 +129,8 @@ class Allocation {
             [&](const YamlNode& object) { add_claim(object, ObjectKind::kServiceImport, import_claim(object), view); });
       }
     }
-    for (const auto& [kind, plural] : {std::pair{"Cluster", "clusters"}, std::pair{"Gateway", "gateways"}}) {
+    for (const auto& [kind, plural] : {std::pair{"Cluster", "clusters"}, std::pair{"Gateway", "gateways"},
+                                       std::pair{"CrossClusterNetworkProfile", "crossclusternetworkprofiles"}}) {
       if (listed) {
         listed = list_fleet(server_, server_name_, kind, plural, [&](const ObjectDelta& object, const YamlNode&) {
           collect_claims(object, request_, view);

@@ -31,6 +31,8 @@ class GatewayProcess:
     def _config_text(self, hub, settings):
         local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
         forwarding = f", kernel_forwarding: {settings['kernel_forwarding']}" if "kernel_forwarding" in settings else ""
+        if self.name in settings.get("delivery", {}):
+            local += f", delivery: {settings['delivery'][self.name]}"
         if "local_mtu" in settings:
             local += f", mtu: {settings['local_mtu']}"
         workers = f"cores: {settings['cores']}" if "cores" in settings else f"workers: {settings.get('workers', 1)}"

@@ -44,7 +44,8 @@ class Tally:
         self.back[number] = self.back.get(number, 0) + 1
 
     def report(self):
-        return {"sent": self.sent, "lost": sorted(set(range(1, self.sent + 1)) - set(self.back))[:20],
+        lost = sorted(set(range(1, self.sent + 1)) - set(self.back))
+        return {"sent": self.sent, "lost": lost[:20], "last_lost": lost[-1] if lost else 0,
                 "doubled": sorted(number for number, count in self.back.items() if count > 1)[:20]}
 
 

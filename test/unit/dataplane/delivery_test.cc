@@ -93,6 +93,69 @@ TEST_F(OwnNodes, AServiceWithALocalBackendIsReachedThroughTheNodesTunnelAndItsRe
   EXPECT_EQ(back.packet.destination, rig_.at.client.address);
 }
 
+// The cluster is 10.101.0.0/16 and fd00:101::/48 to others.
+class OwnNodesWithAliases : public OwnNodes {
+ protected:
+  OwnNodesWithAliases() {
+    TableDelta delta;
+    delta.aliases = kAliases;
+    delta.changed_clusters = {
+        {ClusterId{1}, true, true, {*Prefix::parse("10.101.0.0/16"), *Prefix::parse("fd00:101::/48")}, {}}};
+    EXPECT_TRUE(rig_.engine().publish(delta).ok());
+    for (const auto& [pod, identity] :
+         {std::pair{pod_, kPodIdentity}, {pod6_, kPodIdentity}, {rig_.at.client, kClientIdentity}}) {
+      const EndpointEntry entry{Realm{0}, alias_of(pod).address, ClusterId{1}, Identity{identity}, kNoPeer};
+      rig_.engine().upsert_endpoints(std::span(&entry, 1));
+    }
+  }
+  static Endpoint alias_of(const Endpoint& own) { return {to_alias(kAliases, own.address), own.port}; }
+  static inline const AliasPrefixes kAliases{{*Prefix::parse("10.1.0.0/16"), *Prefix::parse("10.101.0.0/16")},
+                                             {*Prefix::parse("fd00:1::/48"), *Prefix::parse("fd00:101::/48")}};
+};
+
+TEST_F(OwnNodesWithAliases, TheNodesTunnelsHaveOwnAddressesAndOtherClustersAliases) {
+  for (const auto& [west, pod] : {std::pair{rig_.at.west, pod_}, {rig_.at.west6, pod6_}}) {
+    const PacketSpec request = tcp(west, alias_of(pod));
+    const Output in = rig_.from_underlay(rig_.tunnelled(request, rig_.at.west_gateway, kWestIdentity)).only();
+    expect_to_node(*this, in, kWestIdentity);
+    EXPECT_EQ(in.packet.destination, pod.address);
+    const Output back = rig_.from_underlay(from_node(tcp(pod, west, kSyn | kAck), kPodIdentity)).only();
+    EXPECT_EQ(back.packet.outer_destination, rig_.at.west_gateway);
+    EXPECT_EQ(back.packet.source, alias_of(pod).address);
+    const Output out = rig_.from_underlay(from_node(udp(pod, west), kPodIdentity)).only();
+    EXPECT_EQ(out.packet.source, alias_of(pod).address);
+    EXPECT_EQ(out.packet.vni, kPodIdentity);
+    const PacketSpec answer = udp(west, alias_of(pod));
+    const Output answered = rig_.from_underlay(rig_.tunnelled(answer, rig_.at.west_gateway, kWestIdentity)).only();
+    expect_to_node(*this, answered, kWestIdentity);
+    EXPECT_EQ(answered.packet.destination, pod.address);
+  }
+}
+
+TEST_F(OwnNodesWithAliases, AServicesAnswerToTheTranslationAddressReturns) {
+  rig_.set_backends(rig_.at.local_service, 2, {backend(20, pod_, 1)}, {0});
+  const Output out = rig_.from_local(tcp(rig_.at.client, rig_.at.local_service)).only();
+  expect_to_node(*this, out, kClientIdentity);
+  const Endpoint translated{rig_.at.translation, out.packet.source_port};
+  const Output back = rig_.from_underlay(from_node(tcp(pod_, translated, kSyn | kAck), kPodIdentity)).only();
+  EXPECT_FALSE(back.underlay);
+  EXPECT_EQ(back.packet.source, rig_.at.local_service.address);
+  EXPECT_EQ(back.packet.destination, rig_.at.client.address);
+}
+
+TEST_F(OwnNodesWithAliases, NoAliasIsASourceInANodesTunnelAndErrorsToItHaveOwnAddresses) {
+  const Outcome spoofed = rig_.from_underlay(from_node(tcp(alias_of(pod_), rig_.at.west), kPodIdentity));
+  EXPECT_EQ(spoofed.drops, (std::map<std::string, std::uint64_t>{{"alias_mismatch", 1}})) << spoofed.text();
+  const Outcome outside =
+      rig_.from_underlay(rig_.tunnelled(tcp(rig_.at.west, pod_), rig_.at.west_gateway, kWestIdentity));
+  EXPECT_EQ(outside.drops, (std::map<std::string, std::uint64_t>{{"alias_mismatch", 1}})) << outside.text();
+  rig_.set_backends(rig_.at.local_service, 2, {backend(2, rig_.at.local_backend, 1)}, {0});
+  const PacketSpec last_hop = tcp(pod_, rig_.at.local_service).with_ttl(1);
+  const Output error = rig_.from_underlay(from_node(last_hop, kPodIdentity)).only();
+  EXPECT_EQ(error.packet.icmp_type, 11);
+  EXPECT_EQ(error.packet.source, rig_.at.translation);
+}
+
 TEST_F(OwnNodes, APodOfNoKnownNodeIsReachedByItsRoute) {
   const Output in =
       rig_.from_underlay(rig_.tunnelled(tcp(rig_.at.west, rig_.at.client), rig_.at.west_gateway, kWestIdentity)).only();

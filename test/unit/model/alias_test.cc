@@ -150,6 +150,43 @@ TEST(Aliases, AnotherClusterWithOurOwnAddressesNeedsOneToo) {
   EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("overlaps 10.1.0.0/16 of this cluster's own pods")));
 }
 
+// VIPs, nodes and this gateway keep what they have, and who gave the alias learns of it.
+TEST(Aliases, OfOursThatOverlapWhatOthersHaveAreNamed) {
+  Fleet3 f;
+  f.options.admission.aliases["east"] = {{net("10.1.0.0/16"), net("10.200.0.0/16")}};
+  f.cluster("east", 1, {"10.200.0.0/16"}, {"192.0.1.0/24"});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(),
+              Contains(HasSubstr("alias 10.200.0.0/16 of 10.1.0.0/16 of this cluster overlaps the VIP pool 10.200")));
+  for (const auto& [address, what] :
+       {std::pair{"10.101.7.7", "a translation address of this gateway"}, {"10.101.8.8", "an address of node n"}}) {
+    Fleet3 g;
+    g.options.admission.aliases["east"] = aliases();
+    g.options.own_addresses = {ip("10.101.7.7")};
+    if (std::string(what).starts_with("an address")) {
+      g.options.own_addresses.clear();
+      g.put(ObjectKind::kNode, "east", "", "n", NodeObject{{ip(address)}, {}, {}, {}, {}});
+    }
+    g.cluster("east", 1, {"10.101.0.0/16"}, {"192.0.1.0/24"});
+    g.compile();
+    EXPECT_THAT(g.problem_texts(),
+                Contains(HasSubstr(std::string("of this cluster overlaps ") + address + ", " + what)));
+  }
+}
+
+// To the pods of the cluster they would be other pods'.
+TEST(Aliases, NoVipIsAmongThePodsThatHaveThem) {
+  Fleet3 f;
+  f.options.admission.vip_pools.push_back(net("10.1.255.0/24"));
+  f.options.admission.aliases["east"] = aliases();
+  f.cluster("east", 1, {"10.101.0.0/16"}, {"192.0.1.0/24"});
+  f.service("west", global_service({"10.1.255.9"}));
+  f.slice("west", {{"10.2.0.1"}});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("claims VIP 10.1.255.9, which lies inside 10.1.0.0/16 of this "
+                                                    "cluster's own pods: the claim is rejected")));
+}
+
 // As `isthmus allocate --alias` writes it.
 ProfileObject claim_of_west() {
   ProfileObject claim{{"west"}};

@@ -109,6 +109,42 @@ TEST_F(Sctp, AnUnreachablePortIsToldThroughATranslation) {
   EXPECT_EQ(quoted[22] << 8 | quoted[23], at.remote_service.port);
 }
 
+// The checksum that the sender has computed stands in the quote, as far as it is quoted.
+TEST_F(Sctp, AQuoteHasTheChecksumOfWhatWasSentHoweverShortItIs) {
+  rig->set_backends(at.remote_service, 70, {backend(70, at.west, 2)}, {0}, IpProtocol::kSctp);
+  rig->set_backends(at.service6, 72, {backend(72, at.west6, 2)}, {0}, IpProtocol::kSctp);
+  for (const auto& [client, vip, west] :
+       {std::tuple{at.client, at.remote_service, at.west}, {at.client6, at.service6, at.west6}}) {
+    const bool v4 = client.address.is_ipv4();
+    const std::size_t header = v4 ? 20 : 40;
+    const PacketSpec sent = sctp(client, vip).with_payload(301);
+    ASSERT_EQ(rig->from_local(sent).out.size(), 1u);
+    for (const std::size_t l4 : {8, 11, 12, 20, 313}) {
+      FrameBytes about = sctp(client, west).with_payload(301).ip_bytes();
+      ASSERT_EQ(about.size(), header + 313);
+      about.resize(header + l4);
+      const PacketSpec error = icmp_error(west.address, client.address, v4 ? 3 : 1, v4 ? 2 : 4, about);
+      FrameBytes expected = sent.ip_bytes();
+      expected.resize(header + l4);
+      if (l4 == 11) {  // not all of the checksum
+        std::copy(about.end() - 3, about.end(), expected.end() - 3);
+      }
+      EXPECT_EQ(rig->from_underlay(from_west(error)).only().packet.quoted, expected) << l4;
+    }
+  }
+}
+
+TEST_F(Sctp, AQuotedFragmentDoesNotTellOfItsDatagramsLength) {
+  rig->set_backends(at.remote_service, 70, {backend(70, at.west, 2)}, {0}, IpProtocol::kSctp);
+  ASSERT_EQ(rig->from_local(sctp(at.client, at.remote_service)).out.size(), 1u);
+  const FrameBytes about = sctp(at.client, at.west).with_payload(52).as_fragment(0x2000).ip_bytes();
+  const FrameBytes& quoted =
+      rig->from_underlay(from_west(icmp_error(at.west.address, at.client.address, 3, 2, about))).only().packet.quoted;
+  ASSERT_EQ(quoted.size(), about.size());
+  EXPECT_EQ(quoted[22] << 8 | quoted[23], at.remote_service.port);
+  EXPECT_TRUE(std::equal(quoted.begin() + 28, quoted.begin() + 32, about.begin() + 28)) << "the checksum is as it was";
+}
+
 TEST_F(Sctp, ItsConnectionExpires) {
   ASSERT_EQ(rig->from_local(sctp(at.client, at.west)).out.size(), 1u);
   ASSERT_EQ(rig->from_underlay(from_west(sctp(at.west, at.client))).out.size(), 1u);

@@ -217,6 +217,28 @@ TEST_F(Claims, APoolThatOverlapsAClusterIsRejected) {
   EXPECT_THAT(claimed("cart", {"192.0.0.0/16"}), HasSubstr("overlaps 192.0.2.0/24 of cluster east"));
 }
 
+TEST_F(Claims, APoolThatOverlapsAliasesOrANodesPodsIsRejected) {
+  hub_.write("fleet/alias-west.yaml", R"(apiVersion: isthmus.io/v1alpha1
+kind: CrossClusterNetworkProfile
+metadata: {name: alias-west}
+spec:
+  clusters: [west]
+  members: [{cluster: west, podCIDRs: [10.7.0.0/16], aliasCIDRs: [100.64.0.0/16]}]
+)");
+  hub_.write("clusters/west/node.yaml", R"(apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.8.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 10.200.0.1}]}
+)");
+  for (const char* pool : {"100.64.3.0/24", "100.64.0.0/10"}) {
+    EXPECT_THAT(claimed("cart", {pool}), HasSubstr("overlaps 100.64.0.0/16, aliases of pods of cluster west")) << pool;
+  }
+  EXPECT_THAT(claimed("cart", {"10.7.0.0/24"}), HasSubstr("overlaps 10.7.0.0/16 of cluster west"));
+  EXPECT_THAT(claimed("cart", {"10.8.0.0/16"}), HasSubstr("overlaps 10.8.1.0/24 of node n1"));
+  EXPECT_EQ(claimed("cart", {"10.200.0.0/24"}), "10.200.0.2") << "the first one is a node's";
+}
+
 TEST_F(Claims, NothingIsAllocatedWhileAManifestMayContainAnUnreadableClaim) {
   hub_.write("clusters/west/a.yaml", "kind: [broken\n");
   EXPECT_THAT(claimed("cart", {"10.200.0.0/24"}),

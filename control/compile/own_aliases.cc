@@ -1,0 +1,26 @@
+// What the aliases of our own cluster must not overlap.
+#include "control/compile/fleet_builder.h"
+
+namespace isthmus {
+
+// Others refuse an alias of ours that takes what is somebody's; here its own pods are not to find out.
+void FleetBuilder::check_aliases() {
+  const FleetCluster* own = fleet_.find(options_.cluster);
+  for (const AliasPrefix& pair : own == nullptr ? AliasPrefixes{} : own->aliases) {
+    std::string under = fleet_.admission.under_alias(pair.alias);
+    for (const IpAddress& address : options_.own_addresses) {
+      if (under.empty() && pair.alias.contains(address)) {
+        under = address.to_string() + ", a translation address of this gateway";
+      }
+    }
+    if (!under.empty()) {
+      layout_problems_.push_back(
+          {"alias " + pair.alias.to_string() + " of " + pair.own.to_string() + " of this cluster overlaps " + under,
+           own->where,
+           "give the cluster an alias that nothing else uses (isthmus allocate --alias " + options_.cluster +
+               "), or move what it overlaps"});
+    }
+  }
+}
+
+}  // namespace isthmus
