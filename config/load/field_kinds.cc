@@ -1,19 +1,11 @@
 #include "config/load/field_kinds.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <charconv>
 #include <utility>
 
 namespace isthmus::config_field {
 namespace {
-
-struct Unit {
-  std::string_view name;
-  std::uint64_t milliseconds;
-};
-constexpr std::array<Unit, 4> kUnits{{{"h", 3'600'000}, {"m", 60'000}, {"s", 1000}, {"ms", 1}}};
 
 void read_name(const YamlNode& node, const std::string& key, bool (*good)(std::string_view), const std::string& form,
                YamlErrors& errors, const std::function<void(const std::string&)>& set) {
@@ -37,43 +29,6 @@ std::string shown_list(const std::vector<Prefix>& prefixes) {
 }
 
 }  // namespace
-
-std::optional<std::uint64_t> read_duration(const YamlNode& node, std::string_view path, std::uint64_t min,
-                                           std::uint64_t max, YamlErrors& errors) {
-  const auto value = read_text(node, path, errors);
-  if (!value) {
-    return std::nullopt;
-  }
-  const std::string range = show_duration(min) + " to " + show_duration(max);
-  std::uint64_t count = 0;
-  const char* last = value->data() + value->size();
-  const auto [end, error] = std::from_chars(value->data(), last, count);
-  const std::string_view suffix(end, static_cast<std::size_t>(last - end));
-  const auto unit = std::find_if(kUnits.begin(), kUnits.end(), [&](const Unit& u) { return u.name == suffix; });
-  if (error == std::errc::invalid_argument || unit == kUnits.end()) {
-    errors.push_back({node.line, std::string(path) + " is " + shown(*value) + ", not a duration",
-                      "write a whole number with its unit (ms, s, m or h), " + range});
-    return std::nullopt;
-  }
-  if (error != std::errc{} || count > max / unit->milliseconds || count * unit->milliseconds < min) {
-    errors.push_back(
-        {node.line, std::string(path) + " is " + shown(*value) + ", out of range", "write a duration, " + range});
-    return std::nullopt;
-  }
-  return count * unit->milliseconds;
-}
-
-std::string show_duration(std::uint64_t milliseconds) {
-  if (milliseconds == 0) {
-    return "0s";
-  }
-  for (const Unit& unit : kUnits) {
-    if (milliseconds % unit.milliseconds == 0) {
-      return std::to_string(milliseconds / unit.milliseconds) + std::string(unit.name);
-    }
-  }
-  return {};
-}
 
 ConfigField power_of_two(std::string key, Access<std::uint32_t> access, std::uint32_t min, std::uint32_t max,
                          std::string text) {

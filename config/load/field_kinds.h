@@ -14,6 +14,7 @@
 
 #include "config/load/fields.h"
 #include "config/model/enum_name.h"
+#include "config/yaml/duration.h"
 #include "config/yaml/read.h"
 
 namespace isthmus::config_field {
@@ -25,12 +26,6 @@ template <typename T>
 const T& member(Access<T> access, const GatewayConfig& config) {
   return access(const_cast<GatewayConfig&>(config));  // NOLINT(cppcoreguidelines-pro-type-const-cast): read only
 }
-
-// "150ms", "10s", "2m", "1h" in milliseconds, `min` to `max`.
-std::optional<std::uint64_t> read_duration(const YamlNode& node, std::string_view path, std::uint64_t min,
-                                           std::uint64_t max, YamlErrors& errors);
-// In the largest unit that is exact.
-std::string show_duration(std::uint64_t milliseconds);
 
 template <typename T>
 ConfigField number(std::string key, Access<T> access, std::uint64_t min, std::uint64_t max, std::string text) {

@@ -478,6 +478,7 @@ const std::vector<ConfigField>& config_fields() {
     add_admission_fields(fields);
     add_policy_fields(fields);
     add_health_fields(fields);
+    add_balancing_fields(fields);
     add_service_fields(fields);
     add_state_fields(fields);
     return fields;

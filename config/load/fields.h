@@ -24,6 +24,7 @@ struct ConfigField {
 [[nodiscard]] const std::vector<ConfigField>& config_fields();
 // Those of one section that has a file of its own.
 void add_admission_fields(std::vector<ConfigField>& fields);
+void add_balancing_fields(std::vector<ConfigField>& fields);
 void add_health_fields(std::vector<ConfigField>& fields);
 
 }  // namespace isthmus

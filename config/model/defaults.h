@@ -12,6 +12,8 @@ inline constexpr std::uint64_t kDefaultPathMtuIntervalMs = 10'000;
 inline constexpr unsigned kDefaultHealthMisses = 4, kDefaultHealthRecover = 5;
 inline constexpr unsigned kMaxHealthMisses = 16;  // send times are remembered for twice as many probes
 
+inline constexpr std::uint64_t kMaxSlowStartMs = 3'600'000;
+
 // As Cilium has them, where it has them.
 inline constexpr std::string_view kDefaultGatewayService = "kube-system/isthmus-gateway";
 inline constexpr unsigned kDefaultMaxClusters = 255;  // or 511

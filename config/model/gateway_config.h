@@ -114,6 +114,8 @@ struct GatewayConfig {
   std::uint64_t health_path_mtu_ms = kDefaultPathMtuIntervalMs;  // 0: not probed
   unsigned health_misses = kDefaultHealthMisses, health_recover = kDefaultHealthRecover;
 
+  std::uint64_t slow_start_ms = 0;  // 0: none
+
   std::optional<std::string> dns_file;
   std::string dns_domain = "clusterset.local";
 

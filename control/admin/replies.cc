@@ -325,7 +325,8 @@ std::string encode_services(const Listing<FrontendRow>& services) {
                           {"address", backend.address.to_string()},
                           {"port", backend.port.value()},
                           {"state", backend.state},
-                          {"slots", backend.slots}});
+                          {"slots", backend.slots},
+                          {"weight_percent", backend.percent}});
     }
     rows.push_back({{"service", row.service},
                     {"vip", row.vip.to_string()},
@@ -333,6 +334,8 @@ std::string encode_services(const Listing<FrontendRow>& services) {
                     {"port", row.port.value()},
                     {"port_name", row.port_name},
                     {"affinity", row.affinity},
+                    {"session_affinity", row.client_seconds ? "ClientIP" : "None"},
+                    {"session_affinity_seconds", row.client_seconds.value_or(0)},
                     {"ring_slots", row.ring_slots},
                     {"backends", std::move(backends)}});
   }

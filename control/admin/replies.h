@@ -103,6 +103,7 @@ struct BackendRow {
   L4Port port;
   std::string state;        // "active", "draining", "unreachable"
   std::uint32_t slots = 0;  // of the frontend's ring; 0: takes no new flows
+  unsigned percent = 100;   // of its weight that it has at present: less while it starts slowly
 };
 
 struct FrontendRow {
@@ -114,6 +115,7 @@ struct FrontendRow {
   std::string affinity;          // "none", "local", "remote"
   std::uint32_t ring_slots = 0;  // 0: no backend takes new flows
   std::vector<BackendRow> backends;
+  std::optional<std::uint32_t> client_seconds{};  // for so long a client keeps its backend; nothing: it does not
 };
 
 struct EndpointRow {

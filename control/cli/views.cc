@@ -261,13 +261,27 @@ std::string share_text(std::uint64_t slots, std::uint64_t ring) {
   return ring == 0 ? "-" : std::to_string((slots * 100 + ring / 2) / ring) + "%";
 }
 
+// "active", "active, starting at 33%".
+std::string backend_state_text(const json& backend) {
+  const std::uint64_t percent = number_of(backend, "weight_percent");
+  const bool starts = percent != 0 && percent < 100;  // gateways without slow start say nothing
+  return text_of(backend, "state") + (starts ? ", starting at " + std::to_string(percent) + "%" : "");
+}
+
+// The frontend, and how long its clients keep their backend.
+std::string frontend_with_affinity(const json& f) {
+  const bool keeps = text_of(f, "session_affinity") == "ClientIP";
+  return frontend_text(f) +
+         (keeps ? " ClientIP " + duration_text(number_of(f, "session_affinity_seconds") * 1000) : "");
+}
+
 std::string services_view(const json& content, bool each_backend) {
   Table table = each_backend
                     ? Table{{"SERVICE"}, {"FRONTEND"}, {"CLUSTER"}, {"BACKEND"}, {"STATE"}, {"SHARE", Align::kRight}}
                     : Table{{"SERVICE"}, {"FRONTEND"}, {"CLUSTER"}, {"BACKENDS"}, {"SHARE", Align::kRight}};
   const auto frontends = list_of(content, "frontends");
   for (const json* f : frontends) {
-    const std::string service = text_of(*f, "service"), frontend = frontend_text(*f);
+    const std::string service = text_of(*f, "service"), frontend = frontend_with_affinity(*f);
     const auto backends = list_of(*f, "backends");
     const std::uint64_t ring = number_of(*f, "ring_slots");
     std::map<std::string, ClusterCounts> clusters;
@@ -277,7 +291,7 @@ std::string services_view(const json& content, bool each_backend) {
       counts.slots += number_of(*b, "slots");
       if (each_backend) {
         table.add({service, frontend, text_of(*b, "cluster"),
-                   endpoint_text(text_of(*b, "address"), number_of(*b, "port")), text_of(*b, "state"),
+                   endpoint_text(text_of(*b, "address"), number_of(*b, "port")), backend_state_text(*b),
                    share_text(number_of(*b, "slots"), ring)});
       }
     }

@@ -101,7 +101,13 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
         if (way.draining) {
           fitness = std::max(*fitness, Fitness::kLeft);
         }
-        Candidate candidate{address, number, &cluster, *fitness, slice->weight, way.unreachable};
+        Candidate candidate{address,
+                            number,
+                            &cluster,
+                            *fitness,
+                            slice->weight,
+                            way.unreachable,
+                            endpoint.ready && !endpoint.terminating};
         if (cluster.local) {
           set_nearness(endpoint, place, candidate);
         }

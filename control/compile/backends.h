@@ -26,6 +26,7 @@ struct Candidate {
   Fitness fitness = Fitness::kActive;
   std::uint16_t weight = 0;
   bool unreachable = false;  // no gateway of its cluster responds or has a route
+  bool ready = false;        // whatever its weight, and not terminating
   // Of our own cluster.
   bool on_our_node = false;
   bool hinted = false;                              // it says for the clients of which zones it is

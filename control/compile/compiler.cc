@@ -5,71 +5,9 @@
 #include <set>
 #include <utility>
 
-#include "control/compile/claims.h"
-#include "control/compile/endpoints.h"
-#include "control/compile/fleet_builder.h"
-#include "control/compile/host_routes.h"
-#include "control/compile/peers.h"
-#include "control/compile/services.h"
+#include "control/compile/compiler_state.h"
 
 namespace isthmus {
-
-struct Compiler::State {
-  State(CompilerOptions o, const Model& m, NextHop n)
-      : options(std::move(o)),
-        model(m),
-        next_hop(std::move(n)),
-        fleet_builder(model, options, fleet),
-        peers(options.own_node_tunnels),
-        endpoints(options.realm, local_identities),
-        services(options.realm, options.ring_slots),
-        policy(options.cluster, options.policy) {}
-
-  CompilerOptions options;
-  bool reserved_changed = false;  // since the last compile()
-  const Model& model;
-  const NextHop next_hop;
-  Fleet fleet;
-  FleetBuilder fleet_builder;
-  bool started = false;  // fleet.own is set
-  bool resolve_next_hops = false;
-  bool unreachability_reported = false;  // since the last compile()
-  std::set<PeerId> unreachable_peers, left_peers;
-  std::set<ClusterId> unreachable, ejected;  // as in the tables
-  std::set<ClusterId> desired_ejected;       // as last reported
-  std::set<ClusterId> draining, desired_draining;
-  PeerRegistry peers;
-  LocalIdentities local_identities;
-  EndpointSet endpoints;
-  HostRoutes host_routes;
-  VipClaims claims;
-  ServiceSet services;
-  PolicySet policy;
-  UnlabelledClusters unlabelled;
-  std::vector<ClusterEntry> clusters;
-  AliasPrefixes aliases;  // of our own cluster, as in the tables
-
-  void compile(const ModelChanges& changes, CompileResult& result);
-  [[nodiscard]] FleetChange update_fleet(const ModelChanges& changes, bool first);
-  // The services that depend on what has changed in the fleet itself.
-  [[nodiscard]] std::set<ServiceName> services_of(const FleetChange& change, bool first) const;
-  void update_endpoints(const ModelChanges& changes, bool first, const FleetChange& fleet_change,
-                        CompileResult& result);
-  void update_host_routes(const FleetChange& fleet_change, bool first, std::set<ServiceName>& dirty,
-                          CompileResult& result);
-  void update_reachability(std::set<ServiceName>& dirty);
-  void update_clusters(TableDelta& delta);
-  // Of these clusters, which are in the tables; nothing else of them has changed.
-  void update_prefixes(const std::set<std::string>& names, CompileResult& result);
-  void update_services(const std::set<ServiceName>& dirty, CompileResult& result);
-  // May be selected for new flows: it is not down and there is a route to it.
-  [[nodiscard]] bool is_usable(PeerId gateway) const;
-  [[nodiscard]] bool is_unreachable(const FleetCluster& cluster) const;
-  [[nodiscard]] UnlabelledClusters unlabelled_clusters() const;
-  [[nodiscard]] std::vector<Problem> problems() const;
-  [[nodiscard]] std::optional<Problem> unknown_pods_problem() const;
-  [[nodiscard]] EndpointView view_of(const ObjectKey& owner, const EndpointEntry& entry) const;
-};
 
 FleetChange Compiler::State::update_fleet(const ModelChanges& changes, bool first) {
   if (first) {
@@ -248,9 +186,16 @@ void Compiler::State::update_services(const std::set<ServiceName>& dirty, Compil
   std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options);
   all.insert(dirty.begin(), dirty.end());
   all.merge(services.move_to(find_place(model, fleet, endpoints)));
-  const ServiceSet::Inputs inputs{model, fleet, endpoints, claims, unreachable, ejected, draining};
+  const std::chrono::nanoseconds time = options.clock();
+  const auto now = std::chrono::floor<SlowStart::Time>(time);
+  all.merge(services.rising_at(now));
+  const ServiceSet::Inputs inputs{model, fleet, endpoints, claims, unreachable, ejected, draining, now, listed};
   for (const ServiceName& name : all) {
     result.names_changed = services.refresh(name, inputs, result.delta) || result.names_changed;
+  }
+  listed = model.listed().all;
+  if (const auto next = services.next_rise()) {
+    result.again_after = *next - time;
   }
   // A VIP that moved from one service to another is in both lists.
   std::set<FrontendKey> upserted;
@@ -393,90 +338,5 @@ bool Compiler::set_reserved(std::vector<ReservedAddress> reserved) {
 }
 
 void Compiler::refresh_next_hops() { state_->resolve_next_hops = true; }
-
-std::map<std::string, std::vector<IpAddress>> Compiler::disputed_addresses() const {
-  return state_->endpoints.disputed();
-}
-
-std::vector<ClusterView> Compiler::clusters() const {
-  std::vector<ClusterView> views;
-  for (const auto& [name, cluster] : state_->fleet.clusters) {
-    ClusterView view{name,
-                     cluster.id,
-                     cluster.local,
-                     cluster.linked,
-                     cluster.native(),
-                     state_->unreachable.count(cluster.id) != 0,
-                     state_->ejected.count(cluster.id) != 0,
-                     cluster.prefixes,
-                     cluster.aliases,
-                     state_->host_routes.of(cluster.id),
-                     {}};
-    for (const FleetGateway& gateway : cluster.gateways) {
-      const PeerId peer = state_->peers.id_of(name, gateway.underlay);
-      view.gateways.push_back(
-          {gateway.name, gateway.underlay, gateway.port, peer, state_->unreachable_peers.count(peer) != 0});
-    }
-    views.push_back(std::move(view));
-  }
-  return views;
-}
-
-const std::vector<NodeRoute>& Compiler::node_routes() const { return state_->peers.node_routes(); }
-std::vector<PeerView> Compiler::peers() const { return state_->peers.views(state_->unreachable_peers); }
-std::vector<PeerView> Compiler::gateways() const { return state_->peers.gateways(state_->unreachable_peers); }
-std::optional<PeerView> Compiler::find_peer(PeerId id) const {
-  return state_->peers.find(id, state_->unreachable_peers);
-}
-std::size_t Compiler::peer_count() const { return state_->peers.size(); }
-std::size_t Compiler::service_count() const { return state_->services.size(); }
-std::size_t Compiler::frontend_count() const { return state_->services.frontends(); }
-std::vector<ServiceView> Compiler::services_without_ports() const { return state_->services.views_without_ports(); }
-void Compiler::visit_services(const std::function<bool(const ServiceView&)>& visit) const {
-  state_->services.visit_views(visit);
-}
-std::vector<ServiceView> Compiler::services() const { return state_->services.views(); }
-
-EndpointView Compiler::State::view_of(const ObjectKey& owner, const EndpointEntry& entry) const {
-  const FleetCluster* cluster = fleet.find(owner.cluster);
-  const IpAddress own = cluster == nullptr ? entry.address : to_own(cluster->aliases, entry.address);
-  EndpointView view{entry.address, own, owner.cluster, entry.cluster, entry.identity, false, owner.ns, owner.name, {}};
-  view.node = owner.kind == ObjectKind::kNode;
-  if (const auto pod = model.find<PodObject>(owner)) {
-    view.on_node = pod->node;
-  } else if (const auto address = model.find<AddressObject>(owner)) {
-    view.ns = address->ns;
-    view.name = address->pod;
-    view.on_node = address->node ? address->node->to_string() : "";
-  }
-  return view;
-}
-
-void Compiler::visit_endpoints(const std::function<bool(const EndpointView&)>& visit) const {
-  state_->endpoints.visit(
-      [&](const ObjectKey& owner, const EndpointEntry& entry) { return visit(state_->view_of(owner, entry)); });
-}
-
-std::optional<EndpointView> Compiler::find_endpoint(const IpAddress& address) const {
-  std::optional<EndpointView> found;
-  state_->endpoints.find(to_alias(state_->aliases, address),
-                         [&](const auto& owner, const auto& entry) { found = state_->view_of(owner, entry); });
-  return found;
-}
-
-std::optional<AddressForms> Compiler::forms_of(const IpAddress& at) const { return state_->fleet.forms_of(at); }
-std::string Compiler::cluster_name(ClusterId id) const {
-  const FleetCluster* cluster = state_->fleet.find(id);
-  return cluster == nullptr ? std::string() : cluster->name;
-}
-std::size_t Compiler::endpoint_count() const { return state_->endpoints.size(); }
-std::string Compiler::service_name(ServiceId id) const { return state_->services.name_of(id); }
-std::string Compiler::peer_name(PeerId id) const { return state_->peers.name_of(id); }
-
-std::optional<RuleName> Compiler::rule_name(RuleId id) const {
-  return state_->policy.rule_names().find(id, state_->model);
-}
-
-const PolicySet& Compiler::policy() const { return state_->policy; }
 
 }  // namespace isthmus

@@ -7,6 +7,7 @@
 // is reused.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -15,6 +16,7 @@
 
 #include "control/admission/rules.h"
 #include "control/compile/incumbents.h"
+#include "control/compile/slow_start.h"
 #include "control/compile/views.h"
 #include "control/model/model.h"
 #include "control/policy/policy_set.h"
@@ -62,6 +64,8 @@ struct CompilerOptions {
   std::vector<ReservedAddress> reserved = {};  // that no member may claim
   bool own_node_tunnels = false;               // our cluster's nodes are peers: their pods are reached in their tunnels
   Incumbents incumbents = {};                  // who had what before a restart
+  std::chrono::seconds slow_start{0};          // of services that do not say their own; 0: none
+  std::function<std::chrono::nanoseconds()> clock = shared_time;  // that slow start goes by
 };
 
 // Reachability as determined by health checks. In effect until the next set_reachability().
@@ -84,7 +88,9 @@ struct CompileResult {
   // may be another.
   bool local_routes_changed = false;
   bool disputes_changed = false;  // of disputed_addresses()
-  bool names_changed = false;     // a service appeared, disappeared or changed VIPs: for the DNS sink
+  // When a backend that starts slowly gets more, and compile() is to be called again.
+  std::optional<std::chrono::nanoseconds> again_after;
+  bool names_changed = false;  // a service appeared, disappeared or changed VIPs: for the DNS sink
 };
 
 class Compiler {

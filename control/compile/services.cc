@@ -149,8 +149,13 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
 
 void ServiceSet::compile_port(Service& service, const ServicePort& port, Family family,
                               const std::vector<Definition>& definitions, const Inputs& inputs, PortState& state,
-                              std::set<BackendKey>& used) {
+                              std::set<BackendPlace>& used) {
   std::vector<Candidate> candidates = collect(service, port, family, definitions, inputs);
+  for (const Candidate& c : candidates) {
+    if (c.ready) {
+      service.starting.see({c.address, c.port, port.protocol}, c.cluster->id, inputs.news);
+    }
+  }
   const ServiceRules& rules = service.rules;
   const std::size_t selected = select_backends(
       candidates, service.view.affinity, rules.internal_local ? Reach::kCluster : Reach::kFleet, rules.distribution);
@@ -160,25 +165,24 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
                                     std::to_string(kMaxInRing) + " take new flows",
                                 definitions.front().object.provenance.text(), "split the service"});
   }
-  std::vector<MaglevBackend> in_ring;
+  std::vector<unsigned> levels;
+  const std::span<const Candidate> chosen(candidates.data(), std::min(selected, kMaxInRing));
+  std::vector<MaglevBackend> in_ring = weigh(service, port.protocol, chosen, &levels);
   auto set = std::make_shared<BackendSet>();
   state.view.backends.clear();
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     const Candidate& c = candidates[i];
-    const BackendKey key{c.address, c.port, port.protocol};
+    const BackendPlace key{c.address, c.port, port.protocol};
     const auto [id, inserted] = service.backend_ids.try_emplace(key);
     if (inserted) {
       id->second = backend_ids_.allocate();
     }
     used.insert(key);
-    if (i < selected) {
-      in_ring.push_back({c.address, c.port, port.protocol, c.weight});
-    }
     // The ring is of the fleet's addresses, as elsewhere; packets to our own pods have their own.
     const IpAddress address = c.cluster->local ? to_own(c.cluster->aliases, c.address) : c.address;
     set->backends.push_back({id->second, address, c.port, c.cluster->id});
-    state.view.backends.push_back(
-        {c.cluster->name, c.address, c.port, id->second, state_of(c, i < selected), c.weight, 0});
+    state.view.backends.push_back({c.cluster->name, c.address, c.port, id->second, state_of(c, i < selected), c.weight,
+                                   0, i < levels.size() ? levels[i] * 100 / service.starting.full_level() : 100});
   }
   const bool ring_unchanged = state.set && is_same_ring(in_ring, state.in_ring);
   set->ring = ring_unchanged ? state.set->ring : maglev_ring(in_ring, ring_slots_);
@@ -193,6 +197,20 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
     state.set = std::move(set);
   }
   compile_fabric_ring(service, port, std::move(candidates), state);
+}
+
+std::vector<MaglevBackend> ServiceSet::weigh(const Service& service, IpProtocol protocol,
+                                             std::span<const Candidate> candidates, std::vector<unsigned>* levels) {
+  std::vector<MaglevBackend> ring;
+  std::vector<unsigned> of;
+  for (const Candidate& c : candidates) {
+    ring.push_back({c.address, c.port, protocol, c.weight});
+    of.push_back(service.starting.level({c.address, c.port, protocol}));
+  }
+  if (SlowStart::lower(ring, of, service.starting.full_level()) && levels != nullptr) {
+    *levels = std::move(of);
+  }
+  return ring;
 }
 
 // The same backends, in the same order, with a ring of those that clients of other clusters get.
@@ -211,10 +229,7 @@ void ServiceSet::compile_fabric_ring(const Service& service, const ServicePort& 
       std::min(select_backends(candidates, service.view.affinity, rules.external_local ? Reach::kNode : Reach::kFleet,
                                TrafficDistribution::kAny),
                kMaxInRing);
-  std::vector<MaglevBackend> in_ring;
-  for (std::size_t i = 0; i < selected; ++i) {
-    in_ring.push_back({candidates[i].address, candidates[i].port, port.protocol, candidates[i].weight});
-  }
+  std::vector<MaglevBackend> in_ring = weigh(service, port.protocol, {candidates.data(), selected}, nullptr);
   const bool unchanged = state.from_fabric != nullptr && state.from_fabric->backends == state.set->backends &&
                          is_same_ring(in_ring, state.in_fabric_ring);
   if (unchanged) {
@@ -264,7 +279,7 @@ void ServiceSet::publish(Service& service, TableDelta& delta) const {
   service.frontends = std::move(current);
 }
 
-void ServiceSet::release(Service& service, const std::set<BackendKey>& used) {
+void ServiceSet::release(Service& service, const std::set<BackendPlace>& used) {
   for (auto it = service.backend_ids.begin(); it != service.backend_ids.end();) {
     if (used.count(it->first) == 0) {
       backend_ids_.release(it->second);
@@ -307,6 +322,7 @@ void ServiceSet::remove(const ServiceName& name, TableDelta& delta) {
   update_users(name, it->second.addresses, {});
   service_ids_.release(it->second.view.id);
   by_id_.erase(it->second.view.id);
+  rises_.erase(name);
   invalid_.erase(name);
   services_.erase(it);
 }
@@ -342,6 +358,20 @@ void ServiceSet::take_rules(const std::vector<Definition>& definitions, Service&
   }
 }
 
+void ServiceSet::begin_starts(const Inputs& inputs, Service& service) const {
+  const std::uint32_t window = service.rules.slow_start;
+  service.starting.begin(inputs.now, window == ServiceRules::kAsConfigured ? slow_start_ : SlowStart::Time(window));
+}
+
+void ServiceSet::end_starts(const ServiceName& name, const Inputs& inputs, Service& service) {
+  service.starting.end([&](ClusterId cluster) { return inputs.ejected.count(cluster) != 0; });
+  if (const auto next = service.starting.next_step()) {
+    rises_[name] = *next;
+  } else {
+    rises_.erase(name);
+  }
+}
+
 bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta) {
   std::vector<ServiceMember> members;
   const std::vector<Definition> found = definitions(name, inputs, members);
@@ -371,9 +401,10 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
   }
   name_ignored(found, service);
 
+  begin_starts(inputs, service);
   const std::set<IpAddress> before = std::exchange(service.addresses, {});
   std::map<PortKey, PortState> ports;
-  std::set<BackendKey> used;
+  std::set<BackendPlace> used;
   for (const ServicePort& port : merge_ports(found, service)) {
     for (const Family family : {Family::kIpv4, Family::kIpv6}) {
       if (std::any_of(service.view.vips.begin(), service.view.vips.end(),
@@ -385,7 +416,8 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
     }
   }
   service.ports = std::move(ports);
-  for (const BackendKey& key : used) {
+  end_starts(name, inputs, service);
+  for (const BackendPlace& key : used) {
     service.addresses.insert(std::get<IpAddress>(key));
   }
   update_users(name, before, service.addresses);
@@ -398,60 +430,6 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
     invalid_.insert(name);
   }
   return renamed;
-}
-
-void ServiceSet::visit_views(const std::function<bool(const ServiceView&)>& visit) const {
-  for (const auto& [name, service] : services_) {
-    ServiceView view = service.view;
-    for (const auto& [key, state] : service.ports) {
-      view.ports.push_back(state.view);
-    }
-    if (!visit(view)) {
-      return;
-    }
-  }
-}
-
-std::vector<ServiceView> ServiceSet::views() const {
-  std::vector<ServiceView> views;
-  visit_views([&](const ServiceView& view) {
-    views.push_back(view);
-    return true;
-  });
-  return views;
-}
-
-std::vector<ServiceView> ServiceSet::views_without_ports() const {
-  std::vector<ServiceView> views;
-  views.reserve(services_.size());
-  for (const auto& [name, service] : services_) {
-    views.push_back(service.view);
-  }
-  return views;
-}
-
-std::size_t ServiceSet::frontends() const {
-  std::size_t count = 0;
-  for (const auto& [name, service] : services_) {
-    count += service.frontends.size();
-  }
-  return count;
-}
-
-std::string ServiceSet::name_of(ServiceId id) const {
-  const auto it = by_id_.find(id);
-  return it == by_id_.end() ? "" : it->second.text();
-}
-
-std::set<ServiceName> ServiceSet::members_of(const std::string& cluster) const {
-  std::set<ServiceName> names;
-  for (const auto& [name, service] : services_) {
-    if (std::any_of(service.view.members.begin(), service.view.members.end(),
-                    [&](const ServiceMember& m) { return m.cluster == cluster; })) {
-      names.insert(name);
-    }
-  }
-  return names;
 }
 
 std::set<ServiceName> ServiceSet::move_to(OwnPlace place) {
@@ -468,19 +446,22 @@ std::set<ServiceName> ServiceSet::move_to(OwnPlace place) {
   return names;
 }
 
-std::set<ServiceName> ServiceSet::names() const {
+std::set<ServiceName> ServiceSet::rising_at(SlowStart::Time now) const {
   std::set<ServiceName> names;
-  for (const auto& [name, service] : services_) {
-    names.insert(name);
+  for (const auto& [name, at] : rises_) {
+    if (at <= now) {
+      names.insert(name);
+    }
   }
   return names;
 }
 
-void ServiceSet::append_problems(std::vector<Problem>& problems) const {
-  list_problems(invalid_, "services with problems", problems, [&](const ServiceName& name, auto& list) {
-    const Service& service = services_.at(name);
-    list.insert(list.end(), service.problems.begin(), service.problems.end());
-  });
+std::optional<SlowStart::Time> ServiceSet::next_rise() const {
+  std::optional<SlowStart::Time> next;
+  for (const auto& [name, at] : rises_) {
+    next = next ? std::min(*next, at) : at;
+  }
+  return next;
 }
 
 }  // namespace isthmus

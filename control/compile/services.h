@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "control/compile/claims.h"
 #include "control/compile/fleet.h"
 #include "control/compile/id_pool.h"
+#include "control/compile/slow_start.h"
 #include "control/compile/views.h"
 #include "control/model/model.h"
 #include "dataplane/api/maglev.h"
@@ -30,7 +32,9 @@ namespace isthmus {
 
 class ServiceSet {
  public:
-  ServiceSet(Realm realm, std::uint32_t ring_slots) : realm_(realm), ring_slots_(ring_slots) {}
+  // `slow_start`: of services that do not say their own (slow_start.h).
+  ServiceSet(Realm realm, std::uint32_t ring_slots, SlowStart::Time slow_start)
+      : realm_(realm), ring_slots_(ring_slots), slow_start_(slow_start) {}
 
   struct Inputs {
     const Model& model;
@@ -40,9 +44,14 @@ class ServiceSet {
     const std::set<ClusterId>& unreachable;  // their backends take no new flows
     const std::set<ClusterId>& ejected;      // their backends are removed
     const std::set<ClusterId>& draining;     // their backends take new flows only where no other can
+    SlowStart::Time now{0};
+    bool news = false;  // the hubs had said all that they have: what becomes ready now is new
   };
   // Where this gateway runs now. Returns the services to be recompiled because of that.
   [[nodiscard]] std::set<ServiceName> move_to(OwnPlace place);
+  // Those in which a backend gets more of its weight at `now`, and when the next one does.
+  [[nodiscard]] std::set<ServiceName> rising_at(SlowStart::Time now) const;
+  [[nodiscard]] std::optional<SlowStart::Time> next_rise() const;
   // Recompiles one service and appends the changes to `delta`. True when it appeared or disappeared, or its VIPs
   // changed.
   bool refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta);
@@ -67,7 +76,6 @@ class ServiceSet {
     const FleetCluster* cluster;
     Model::Found<ServiceObject> object;
   };
-  using BackendKey = std::tuple<IpAddress, L4Port, IpProtocol>;
   struct PortState {
     ServicePortView view;
     std::vector<MaglevBackend> in_ring, in_fabric_ring;  // input of the rings
@@ -79,8 +87,9 @@ class ServiceSet {
     ServiceView view;
     std::map<PortKey, PortState> ports;
     std::map<FrontendKey, FrontendEntry> frontends;  // as published
-    std::map<BackendKey, BackendId> backend_ids;
+    std::map<BackendPlace, BackendId> backend_ids;
     ServiceRules rules;
+    SlowStart starting;
     std::shared_ptr<const SourceRanges> sources;
     std::set<IpAddress> addresses;  // of its backends, with those left out because of their addresses
     std::vector<Problem> problems;
@@ -97,22 +106,32 @@ class ServiceSet {
                                                             Service& service);
   void compile_port(Service& service, const ServicePort& port, Family family,
                     const std::vector<Definition>& definitions, const Inputs& inputs, PortState& state,
-                    std::set<BackendKey>& used);
+                    std::set<BackendPlace>& used);
   void compile_fabric_ring(const Service& service, const ServicePort& port, std::vector<Candidate> candidates,
                            PortState& state) const;
   [[nodiscard]] std::vector<Candidate> collect(Service& service, const ServicePort& port, Family family,
                                                const std::vector<Definition>& definitions, const Inputs& inputs) const;
+  // Those of `candidates` that take new flows, by the weights that they have now. `levels` (may be null): of each,
+  // where they have not all of theirs.
+  [[nodiscard]] static std::vector<MaglevBackend> weigh(const Service& service, IpProtocol protocol,
+                                                        std::span<const Candidate> candidates,
+                                                        std::vector<unsigned>* levels);
+  // Of slow start, before its ports are compiled and after it.
+  void begin_starts(const Inputs& inputs, Service& service) const;
+  void end_starts(const ServiceName& name, const Inputs& inputs, Service& service);
   void publish(Service& service, TableDelta& delta) const;
   void update_users(const ServiceName& name, const std::set<IpAddress>& before, const std::set<IpAddress>& now);
-  void release(Service& service, const std::set<BackendKey>& used);
+  void release(Service& service, const std::set<BackendPlace>& used);
   void remove(const ServiceName& name, TableDelta& delta);
 
   Realm realm_;
   std::uint32_t ring_slots_;
+  SlowStart::Time slow_start_;
   OwnPlace place_;
   std::map<ServiceName, Service> services_;
   std::map<ServiceId, ServiceName> by_id_;
   std::set<ServiceName> invalid_;
+  std::map<ServiceName, SlowStart::Time> rises_;       // of services with backends that start slowly: the next
   std::set<std::pair<IpAddress, ServiceName>> users_;  // by address of a backend
   IdPool<ServiceId> service_ids_{1024};
   IdPool<BackendId> backend_ids_{65536};

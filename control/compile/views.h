@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "control/model/model.h"
@@ -58,6 +59,9 @@ enum class BackendState : std::uint8_t {
 };
 [[nodiscard]] const char* to_text(BackendState state);
 
+// A backend of a service, by the address that the fleet knows.
+using BackendPlace = std::tuple<IpAddress, L4Port, IpProtocol>;
+
 struct BackendView {
   std::string cluster;
   IpAddress address;
@@ -66,6 +70,7 @@ struct BackendView {
   BackendState state = BackendState::kActive;
   std::uint16_t weight = 0;
   std::uint32_t slots = 0;  // of `ring_slots` in the Maglev ring; 0: takes no new flows
+  unsigned percent = 100;   // of its weight that it has at present: less while it starts slowly
 };
 
 // One port of a service in one address family; the same for each VIP of that family.

@@ -128,6 +128,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.admission = config.admission;
   options.own_node_tunnels = config.local.delivery == LocalDelivery::kTunnel;
   options.incumbents = holders_.incumbents();
+  options.slow_start = std::chrono::seconds((config.slow_start_ms + 999) / 1000);
   compiler_ = std::make_unique<Compiler>(std::move(options), model_, [this](const IpAddress& underlay) {
     AdjacencyId adjacency = kNoAdjacency;  // kernel and engine are the loop's
     turns_.ask_loop([&] { adjacency = adjacencies_->towards_peer(underlay); });
@@ -149,7 +150,8 @@ ActiveGateway::~ActiveGateway() {
   turns_.wait();
   *self_ = nullptr;
   keep_holders();
-  for (const auto timer : {health_timer_, path_mtu_timer_, routes_timer_, maintenance_timer_, device_timer_}) {
+  for (const auto timer :
+       {health_timer_, path_mtu_timer_, routes_timer_, maintenance_timer_, device_timer_, rise_timer_}) {
     loop_.cancel_timer(timer);
   }
   loop_.unwatch(node_.engine->event_fd());
@@ -163,6 +165,7 @@ Status ActiveGateway::watch() {
   routes_timer_ = loop_.add_timer([this] { reload_routes(); });
   maintenance_timer_ = loop_.add_timer([this] { maintain(); });
   device_timer_ = loop_.add_timer([this] { check_devices(); });
+  rise_timer_ = loop_.add_timer([this] { apply(); });
   if (auto watched = loop_.watch(node_.kernel->fd(), [this] { take_kernel_events(); }); !watched) {
     return watched;
   }
@@ -205,6 +208,9 @@ void ActiveGateway::applied(CompileResult& result) {
   const bool gateways = result.gateways_changed || !published_;
   if (gateways) {
     update_gateways();
+  }
+  if (result.again_after) {
+    loop_.set_timer(rise_timer_, EventLoop::Clock::now() + *result.again_after);
   }
   const bool layout = result.delta.clusters || result.delta.hosts || routes_changed_ || !published_;
   if (layout || result.local_routes_changed) {

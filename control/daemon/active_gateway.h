@@ -151,7 +151,7 @@ class ActiveGateway {
   std::vector<NodeAddress> node_addresses_;
   bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again
   EventLoop::TimerId health_timer_ = 0, path_mtu_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0,
-                     device_timer_ = 0;
+                     device_timer_ = 0, rise_timer_ = 0;
   std::uint64_t publishes_ = 0, events_lost_ = 0;
   bool apply_due_ = false, observe_due_ = false, maintain_due_ = false, reload_due_ = false;  // their turn is to come
   bool published_ = false;                                                                    // at least once

@@ -128,9 +128,13 @@ FrontendRow frontend_row(const ServiceView& service, const ServicePortView& port
   row.port_name = port.port.name;
   row.affinity = to_text(service.affinity);
   row.ring_slots = port.ring_slots;
+  if (service.client_ip_affinity) {
+    row.client_seconds = service.affinity_seconds;
+  }
   for (const BackendView& backend : port.backends) {
     if (cluster.empty() || backend.cluster == cluster) {
-      row.backends.push_back({backend.cluster, backend.address, backend.port, to_text(backend.state), backend.slots});
+      row.backends.push_back(
+          {backend.cluster, backend.address, backend.port, to_text(backend.state), backend.slots, backend.percent});
     }
   }
   return row;

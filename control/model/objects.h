@@ -121,6 +121,8 @@ struct ServiceRules {
   bool internal_local = false;        // internalTrafficPolicy: Local
   bool external_local = false;        // externalTrafficPolicy: Local
   TrafficDistribution distribution = TrafficDistribution::kAny;
+  std::uint32_t slow_start = kAsConfigured;  // isthmus.io/slow-start, in seconds; 0: none
+  static constexpr std::uint32_t kAsConfigured = 0xffffffff;
   friend bool operator==(const ServiceRules&, const ServiceRules&) = default;
 };
 

@@ -159,6 +159,27 @@ class Asking(ServiceCase):
         wait_until(lambda: len({name.split("-")[0] for name in self.answered("east-client", self.vips[0], 40)}) == 3,
                    what="all clusters answer")
 
+    def test_a_backend_that_appears_starts_slowly_and_gets_its_whole_share(self):
+        east, (first, *others) = plan.cluster("east"), backends("east")
+        slowly = {"isthmus.io/slow-start": "8s"}
+        self.addCleanup(self.fleet.wait_backends, "shop/web", addresses(backends()))
+        self.addCleanup(self.fleet.hub.write_service, east)
+        self.fleet.hub.write_service(east, annotations=slowly, backends=others)
+        self.fleet.wait_backends("shop/web", addresses(entry for entry in backends() if entry != first))
+
+        def percents():
+            """Of its weight, that it has at its cluster's gateways, in both families."""
+            return {backend["weight_percent"] for name in ("east-1", "east-2")
+                    for row in self.fleet.gateways[name].query("services", "--service", "shop/web")["frontends"]
+                    for backend in row["backends"] if backend["address"] in first.fleet_addresses}
+        self.fleet.hub.write_service(east, annotations=slowly)
+        wait_until(lambda: percents() and max(percents()) < 100, what="it starts slowly")
+        wait_until(lambda: percents() == {100}, what="it has its whole share")
+        for vip in self.vips:
+            answers = self.ask("east-client", vip, 100)
+            self.assertEqual(answers["-"], 0, self.drops())
+            self.assertGreater(answers[first.full_name], 0)
+
     def test_clients_keep_their_backend_when_others_come_and_until_it_goes(self):
         affinity = "sessionAffinity: ClientIP; sessionAffinityConfig: {clientIP: {timeoutSeconds: 600}}"
         clients = [(name, vip) for name in CLIENTS for vip in self.vips]

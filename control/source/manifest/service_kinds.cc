@@ -7,6 +7,8 @@
 #include <charconv>
 #include <utility>
 
+#include "config/model/defaults.h"
+#include "config/yaml/duration.h"
 #include "control/source/manifest/manifest.h"
 #include "control/source/manifest/object_reader.h"
 
@@ -97,6 +99,22 @@ TrafficDistribution read_distribution(const ObjectText& in, const YamlMap& spec)
   return hints ? TrafficDistribution::kHints : TrafficDistribution::kAny;
 }
 
+// "30s"; what is no duration leaves it to the gateway's configuration.
+std::uint32_t read_slow_start(const ObjectText& in) {
+  const auto annotation = find_annotation(in, "isthmus.io/slow-start");
+  if (!annotation) {
+    return ServiceRules::kAsConfigured;
+  }
+  const auto milliseconds = parse_duration(annotation->text);
+  if (!milliseconds || *milliseconds > kMaxSlowStartMs) {
+    in.root.warn(annotation->line,
+                 "annotation " + annotation->key + " is " + shown(annotation->text) + "; it is ignored",
+                 "write a duration, 0s to " + show_duration(kMaxSlowStartMs));
+    return ServiceRules::kAsConfigured;
+  }
+  return static_cast<std::uint32_t>((*milliseconds + 999) / 1000);
+}
+
 ServiceRules read_rules(const ObjectText& in, const YamlMap& spec) {
   ServiceRules rules;
   rules.source_ranges =
@@ -112,6 +130,7 @@ ServiceRules read_rules(const ObjectText& in, const YamlMap& spec) {
   rules.internal_local = is_local(spec, "internalTrafficPolicy");
   rules.external_local = is_local(spec, "externalTrafficPolicy");
   rules.distribution = read_distribution(in, spec);
+  rules.slow_start = read_slow_start(in);
   return rules;
 }
 

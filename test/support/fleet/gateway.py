@@ -46,6 +46,7 @@ class GatewayProcess:
         known_age = settings.get("last_known_age", "24h")
         health = f"health: {settings['health']}\n" if "health" in settings else ""
         handover = f"handover: {settings['handover']}\n" if "handover" in settings else ""
+        services = f"services: {settings['services']}\n" if "services" in settings else ""
         policy = f"policy: {settings['policy']}\n" if "policy" in settings else ""
         return f"""\
 gateway: {{name: {self.name}, cluster: {self.gateway.cluster}{cluster_id_text}}}
@@ -62,7 +63,7 @@ devices:
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
 hub: {hub_text}
 admission: {{vip_pools: [{", ".join(f'"{pool}"' for pool in plan.VIP_POOLS)}]{self._aliases(hub)}}}
-{health}{policy}{handover}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
+{health}{policy}{handover}{services}dns: {{file: {self.dns_file}, domain: {plan.DOMAIN}}}
 admin: {{socket: {self.socket}, group: root}}
 state: {{directory: {self.state}, last_known_directory: {self.known}, last_known_age: {known_age}}}
 log: {{level: info}}

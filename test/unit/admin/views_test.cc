@@ -181,6 +181,26 @@ TEST(ServicesView, ListsEachBackendWhenAsked) {
             "shop/db   [fd00:200::1]:53/udp  -        none\n");
 }
 
+TEST(ServicesView, SaysWhoStartsSlowlyAndHowLongClientsKeepTheirBackend) {
+  Listing<FrontendRow> services = some_services();
+  services.rows.pop_back();
+  services.rows[0].client_seconds = 10800;
+  services.rows[0].backends[0].percent = 33;
+  ViewOptions options;
+  options.each_backend = true;
+  const std::string reply = encode_services(services);
+  EXPECT_EQ(shown(AdminCommand::kServices, reply, options),
+            "SERVICE   FRONTEND                        CLUSTER  BACKEND        STATE                    SHARE\n"
+            "shop/web  10.200.0.10:80/tcp ClientIP 3h  east     10.1.0.5:8080  active, starting at 33%    34%\n"
+            "shop/web  10.200.0.10:80/tcp ClientIP 3h  east     10.1.0.6:8080  draining                    0%\n"
+            "shop/web  10.200.0.10:80/tcp ClientIP 3h  west     10.2.0.5:8081  active                     66%\n");
+  options.json = true;
+  const json frontend = json::parse(shown(AdminCommand::kServices, reply, options))["frontends"][0];
+  EXPECT_EQ(frontend["session_affinity"], "ClientIP");
+  EXPECT_EQ(frontend["session_affinity_seconds"], 10800);
+  EXPECT_EQ(frontend["backends"][0]["weight_percent"], 33);
+}
+
 TEST(ServicesView, SaysWhenRowsWereLeftOut) {
   Listing<FrontendRow> services = some_services();
   services.truncated = true;
