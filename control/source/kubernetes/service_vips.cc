@@ -231,7 +231,7 @@ class Allocation {
 
   // A server without the fleet's objects cannot say which addresses are pods' and nodes'.
   void note_unchecked_pools(const ClaimView& view) {
-    if (view.cluster_blocks.empty()) {
+    if (view.blocks.empty()) {
       notes_.push_back(server_name_ + " has no Cluster of isthmus.io with address blocks: nothing says whether " +
                        "pods or nodes of the fleet have addresses of the pools; see that none has");
     }
