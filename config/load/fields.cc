@@ -298,7 +298,7 @@ void add_translation_fields(std::vector<ConfigField>& fields) {
       Family::kIpv4,
       "Source address of connections through a VIP to a backend of this cluster, so that replies return here. "
       "Without it such IPv4 connections are dropped and counted. Also the address by which a trace shows the "
-      "gateway."));
+      "gateway, to other clusters if the hub says that it is of a prefix of this cluster's."));
   fields.push_back(address(
       "translation.ipv6", [](GatewayConfig& c) -> std::optional<IpAddress>& { return c.translation_ipv6; },
       Family::kIpv6, "The same for IPv6."));

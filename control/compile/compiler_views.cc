@@ -18,7 +18,7 @@ std::vector<ClusterView> Compiler::clusters() const {
                      state_->unreachable.count(cluster.id) != 0,
                      state_->ejected.count(cluster.id) != 0,
                      cluster.prefixes,
-                     cluster.aliases,
+                     aliases_in_force(state_->fleet, cluster),
                      state_->host_routes.of(cluster.id),
                      {}};
     for (const FleetGateway& gateway : cluster.gateways) {

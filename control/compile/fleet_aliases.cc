@@ -44,6 +44,33 @@ AliasPrefixes in_force(const Fleet& fleet, const FleetCluster& cluster, const Al
   return parts;
 }
 
+// Of an alias that is not in force.
+std::string why_not(const Fleet& fleet, const FleetCluster& cluster, const Prefix& alias) {
+  for (const auto& [prefix, holder] : overlapping(fleet, alias)) {
+    if (holder != cluster.name) {
+      return ", of which cluster " + holder + " has " + prefix.to_string();
+    }
+  }
+  const std::string refused = fleet.admission.refuse_pods(cluster.name, alias);
+  return refused.empty() ? ", of which it has nothing" : ", " + refused;
+}
+
+// Gateways of a cluster with an alias refuse what others have without one of what its own pods are called. Ours say so
+// where they do; the others' cannot be asked.
+void append_meetings(const Fleet& fleet, const FleetCluster& cluster, const AliasPrefix& pair,
+                     std::vector<Problem>& problems) {
+  for (const auto& [prefix, holder] : overlapping(fleet, pair.own)) {
+    if (holder != cluster.name) {
+      problems.push_back({"cluster " + holder + " has " + prefix.to_string() +
+                              " without an alias, and pods of cluster " + cluster.name + " have addresses of " +
+                              pair.own.to_string() + " there: they cannot reach each other",
+                          fleet.find(holder)->where,
+                          "give cluster " + holder + " an alias, too: isthmus allocate --alias " + holder +
+                              ", or aliasCIDRs of a profile"});
+    }
+  }
+}
+
 }  // namespace
 
 AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster) {
@@ -57,13 +84,18 @@ AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster) 
 
 void append_alias_problems(const Fleet& fleet, std::vector<Problem>& problems) {
   for (const auto& [name, cluster] : fleet.clusters) {
+    if (!cluster.local && !cluster.linked) {
+      continue;
+    }
     for (const AliasPrefix& pair : cluster.aliases) {
-      if ((cluster.local || cluster.linked) && in_force(fleet, cluster, pair).empty()) {
-        problems.push_back(
-            {"cluster " + name + " has the alias " + pair.alias.to_string() + " for " + pair.own.to_string() +
-                 ", of which it has nothing: it is not used",
-             cluster.where,
-             "give the Cluster the podCIDR, or correct podCIDRs and aliasCIDRs of the profile's member"});
+      if (in_force(fleet, cluster, pair).empty()) {
+        problems.push_back({"cluster " + name + " has the alias " + pair.alias.to_string() + " for " +
+                                pair.own.to_string() + why_not(fleet, cluster, pair.alias) + ": it is not used",
+                            cluster.where,
+                            "give the cluster's podCIDRs and aliasCIDRs (of a profile's member, or admission.aliases) "
+                            "as its Cluster has them, by an alias that nobody else has"});
+      } else if (!cluster.local) {
+        append_meetings(fleet, cluster, pair, problems);
       }
     }
   }

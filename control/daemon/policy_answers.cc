@@ -201,7 +201,7 @@ std::string answer_trace(const AdminRequest& request, const PolicySources& sourc
   const auto question = parse_question(request.port);
   if (!question) {
     return encode_error({"'" + request.port + "' is not a port", sources.config.name,
-                         "write NUMBER/tcp, NUMBER/udp, TYPE/icmp or TYPE/icmpv6"});
+                         "write NUMBER/tcp, NUMBER/udp, NUMBER/sctp, TYPE/icmp or TYPE/icmpv6"});
   }
   const PolicySet& policy = sources.compiler.policy();
   PolicyTraceReply reply;

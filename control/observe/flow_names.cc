@@ -88,6 +88,12 @@ FlowParty FlowNames::party(const IpAddress& address, L4Port port, Identity repor
   return {address, port, reported, unknown_endpoint(reported, cluster), entry.forms};
 }
 
+FlowParty FlowNames::remote_party(const IpAddress& address, L4Port port, Identity reported, ClusterId cluster) {
+  FlowParty found = party(address, port, reported, cluster);
+  const bool ours = found.forms && found.forms->own == address;
+  return ours ? FlowParty{address, port, reported, unknown_endpoint(reported, cluster)} : found;
+}
+
 const std::string& FlowNames::service(ServiceId id) {
   const auto [entry, fresh] = services_.try_emplace(id);
   if (fresh && id != kNoService) {

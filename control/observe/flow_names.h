@@ -26,6 +26,8 @@ class FlowNames {
   void forget();
   // `reported`: the identity from the worker; identity::kUnknown: take that of the address.
   [[nodiscard]] FlowParty party(const IpAddress& address, L4Port port, Identity reported, ClusterId cluster);
+  // The sender of what comes from another cluster, where nobody has our own addresses of pods that have aliases.
+  [[nodiscard]] FlowParty remote_party(const IpAddress& address, L4Port port, Identity reported, ClusterId cluster);
   [[nodiscard]] const std::string& service(ServiceId id);
   [[nodiscard]] const FlowPeer& peer(PeerId id);
   // The policy of a rule; null for kNoRule.

@@ -44,8 +44,9 @@ Flow Observer::flow_of(const FlowEvent& event, std::int64_t clock_offset_ns) {
   Flow flow;
   flow.time_ns = static_cast<std::int64_t>(event.time_ns) + clock_offset_ns;
   flow.event = event;
+  const auto party = event.from == Side::kFabric ? &FlowNames::remote_party : &FlowNames::party;
   flow.source =
-      names_.party(event.received.source, event.received.source_port, event.source_identity, event.source_cluster);
+      (names_.*party)(event.received.source, event.received.source_port, event.source_identity, event.source_cluster);
   flow.destination = names_.party(event.translated.destination, event.translated.destination_port,
                                   event.destination_identity, event.destination_cluster);
   if (event.verdict == FlowVerdict::kDropped && event.drop_reason < drops_.size()) {

@@ -91,18 +91,20 @@ std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, con
   return sizeof(net::Ipv6) + payload;
 }
 
-// The gateway's own address as a host of its cluster, by which the other clusters' gateways accept its errors: that of
-// translation, or the tunnel's where the cluster's prefixes have it.
-std::optional<IpAddress> own_address(const WorkerContext& worker, Family family) noexcept {
+// The gateway's own address as a host of its cluster: that of translation, or the tunnel's where the cluster's prefixes
+// have it. Other clusters' gateways accept its errors from those prefixes alone, and count all else as a forged source.
+std::optional<IpAddress> own_address(const WorkerContext& worker, Family family, bool outside) noexcept {
   const EngineOptions& options = worker.shared.options;
+  const Snapshot& snapshot = *worker.snapshot;
+  const auto published = [&](const IpAddress& address) {
+    return snapshot.clusters->cluster_of(options.realm, snapshot.aliases.to_alias(address)) == options.cluster;
+  };
   const auto& translation = family == Family::kIpv4 ? options.translation_ipv4 : options.translation_ipv6;
-  if (translation) {
+  if (translation && (!outside || published(*translation))) {
     return translation;
   }
   const IpAddress& tunnel = options.tunnel.address(family);
-  const Snapshot& snapshot = *worker.snapshot;
-  const bool ours = !tunnel.is_unspecified() && tunnel.family() == family &&
-                    snapshot.clusters->cluster_of(options.realm, snapshot.aliases.to_alias(tunnel)) == options.cluster;
+  const bool ours = !tunnel.is_unspecified() && tunnel.family() == family && published(tunnel);
   return ours ? std::optional(tunnel) : std::nullopt;
 }
 
@@ -111,8 +113,8 @@ std::optional<IpAddress> error_source(const Output& output, const Packet& packet
   if (what != IcmpError::kTimeExceeded) {
     return destination_of(packet);
   }
-  const std::optional<IpAddress> own = own_address(output.worker, packet.family);
   const bool outside = output.worker.snapshot->is_outside(packet.origin, output.worker.shared.options.cluster);
+  const std::optional<IpAddress> own = own_address(output.worker, packet.family, outside);
   return own && outside ? output.worker.snapshot->aliases.to_alias(*own) : own;
 }
 

@@ -83,7 +83,9 @@ Status HubLock::acquire(std::chrono::milliseconds timeout) {
       return written ? Status(Ok{}) : system_error("cannot lock the hub", path_, "free disk space");
     }
     if (errno != EEXIST) {
-      return system_error("cannot lock the hub", path_, "run as a user who may write to the hub's folder");
+      return system_error(
+          "cannot lock the hub", path_,
+          errno == ENOENT ? "name a folder that is there" : "run as a user who may write to the hub's folder");
     }
     if (std::chrono::steady_clock::now() >= end) {
       std::string holder = read_file_text(path_).text;

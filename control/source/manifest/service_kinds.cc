@@ -95,7 +95,12 @@ TrafficDistribution read_distribution(const ObjectText& in, const YamlMap& spec)
   }
   const auto mode =
       find_annotation(in, "service.kubernetes.io/topology-mode", "service.kubernetes.io/topology-aware-hints");
-  const bool hints = mode && absl::AsciiStrToLower(mode->text) == "auto";
+  const std::string word = mode ? absl::AsciiStrToLower(mode->text) : std::string();
+  const bool hints = word == "auto";
+  if (mode && !hints && word != "disabled") {
+    in.root.warn(mode->line, "annotation " + mode->key + " is " + shown(mode->text) + "; it is ignored",
+                 "write Auto or Disabled");
+  }
   return hints ? TrafficDistribution::kHints : TrafficDistribution::kAny;
 }
 
@@ -160,7 +165,13 @@ std::optional<ObjectValue> read_service(const ObjectText& in) {
   service.global = read_flag(in, "service.cilium.io/global", "io.cilium/global-service", false);
   service.shared = read_flag(in, "service.cilium.io/shared", "io.cilium/shared-service", true);
   service.affinity = read_affinity(in);
-  service.client_ip_affinity = spec.text("sessionAffinity") == "ClientIP";
+  const std::string affinity = spec.text("sessionAffinity");
+  service.client_ip_affinity = affinity == "ClientIP";
+  if (!affinity.empty() && affinity != "ClientIP" && affinity != "None") {
+    spec.warn(spec.get("sessionAffinity")->line,
+              spec.path("sessionAffinity") + " is " + shown(affinity) + "; it is read as None",
+              "write ClientIP or None");
+  }
   const YamlMap client_ip = spec.map("sessionAffinityConfig").map("clientIP");
   if (const YamlNode* seconds = client_ip.get("timeoutSeconds"); seconds != nullptr) {
     constexpr std::uint64_t kDay = 86400;

@@ -69,13 +69,16 @@ TEST(Aliases, OfWhatOurClusterHasNotBeenAdmittedWithAreNotUsed) {
        {{net("10.77.0.0/16"), net("10.2.0.0/16")}},
        {"10.1.0.0/16"},
        {},
-       "fleet/east.yaml:1: cluster east has the alias 10.2.0.0/16 for 10.77.0.0/16, of which it has nothing: it is "
-       "not used (give the Cluster the podCIDR, or correct podCIDRs and aliasCIDRs of the profile's member)"},
+       "fleet/east.yaml:1: cluster east has the alias 10.2.0.0/16 for 10.77.0.0/16, of which cluster west has "
+       "10.2.0.0/16: it is "
+       "not used (give the cluster's podCIDRs and aliasCIDRs (of a profile's member, or admission.aliases) as its "
+       "Cluster has them, by an alias that nobody else has)"},
       {"multicast",
        {{net("10.1.0.0/16"), net("224.1.0.0/16")}},
        {"224.1.0.0/16"},
        {},
-       "cluster east has the alias 224.1.0.0/16 for 10.1.0.0/16, of which it has nothing"},
+       "cluster east has the alias 224.1.0.0/16 for 10.1.0.0/16, which is among the multicast addresses (224.0.0.0/4): "
+       "it"},
       {"a part of a larger block", {whole}, {"10.101.4.0/24"}, {whole}, ""},
       {"a smaller block of what it has",
        {{net("10.1.4.0/24"), net("10.101.4.0/24")}},
@@ -86,13 +89,13 @@ TEST(Aliases, OfWhatOurClusterHasNotBeenAdmittedWithAreNotUsed) {
        {{net("10.1.0.0/16"), net("10.2.0.0/16")}},
        {"10.102.0.0/16"},
        {},
-       "of which it has nothing"},
+       "of which cluster west has 10.2.0.0/16: it is not used"},
       {"none claimed, and nobody has them", {whole}, {}, {whole}, ""},
       {"none claimed, and west has them",
        {{net("10.1.0.0/16"), net("10.2.0.0/16")}},
        {},
        {},
-       "of which it has nothing"},
+       "of which cluster west has 10.2.0.0/16: it is not used"},
   };
   for (const Row& row : rows) {
     Fleet3 f;
@@ -105,6 +108,18 @@ TEST(Aliases, OfWhatOurClusterHasNotBeenAdmittedWithAreNotUsed) {
       EXPECT_THAT(f.problem_texts(), testing::Not(Contains(HasSubstr("alias")))) << row.description;
     }
   }
+}
+
+TEST(Aliases, OfOthersThatMeetWhatHasNoneAreNamed) {
+  Fleet3 f;
+  f.options.admission.aliases["west"] = {{net("10.3.0.0/16"), net("10.102.0.0/16")}};
+  f.cluster("west", 2, {"10.102.0.0/16"}, {"192.0.2.0/24"});
+  static_cast<void>(f.compile());
+  EXPECT_THAT(
+      f.problem_texts(),
+      Contains("fleet/north.yaml:1: cluster north has 10.3.0.0/16 without an alias, and pods of cluster west "
+               "have addresses of 10.3.0.0/16 there: they cannot reach each other (give cluster north an alias, "
+               "too: isthmus allocate --alias north, or aliasCIDRs of a profile)"));
 }
 
 TEST(Aliases, OfABlockThatIsSharedArePartsOfIt) {
