@@ -17,9 +17,6 @@ void report_first_reply(SlowContext& context, const Packet& packet) noexcept;
 
 // What the flow event tells of a decision. (events.cc)
 [[nodiscard]] FlowEventContext event_of(const Decision& decision, bool first) noexcept;
-// Whether the packet, of the forward direction, begins another connection with the same key: by a DSR option it asks
-// for another service than its connection, or by a SYN for none.
-[[nodiscard]] bool asks_anew(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept;
 [[nodiscard]] PacketFacts facts_of(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept;
 
 }  // namespace isthmus

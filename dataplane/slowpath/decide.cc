@@ -71,10 +71,7 @@ Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
   const bool hinted = hints != nullptr && hints->frontend == nullptr && in.facts.connection == nullptr;
   decision.reply_hash = hinted && in.snapshot.aliases.empty() ? hints->reply_hash : 0;
   decision.reply_known = true;
-  if (const Refusal refusal = decide_target(in, decision)) {
-    return refusal;
-  }
-  return decision.dsr ? route_dsr_reply(in, decision) : std::nullopt;
+  return decide_target(in, decision);
 }
 
 // What a backend of a service sends, but to a VIP, is the answer to a connection that we do not know. From another
@@ -142,15 +139,7 @@ Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
   return backend && !is_vip(in, target) ? take_as_answer(in, decision) : std::nullopt;
 }
 
-// What replies would have to say they are from is lost.
-bool forgot_service(const PacketFacts& facts, const Decision& decision) noexcept {
-  return decision.dsr && decision.direction == Direction::kReply && facts.current == nullptr;
-}
-
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
-  if (forgot_service(in.facts, decision)) [[unlikely]] {
-    return DropReason::kDsrOption;
-  }
   const bool stray = decision.opens && in.facts.icmp_error;
   if (const Refusal refusal = stray ? check_quote(in) : std::nullopt) {
     return refusal;
@@ -173,9 +162,6 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (const Refusal refusal = find_service(in, decision)) {
     return refusal;
   }
-  if (decision.dsr && decision.frontend != nullptr) {  // it was to be balanced already
-    return DropReason::kDsrOption;
-  }
   if (!decision.opens) {
     const IpAddress target = decision.target();
     const Hints* hints = in.facts.hints;
@@ -185,23 +171,6 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   }
   decision.reply = &decision.new_reply;
   return decision.frontend != nullptr ? decide_service(in, decision) : decide_direct(in, decision);
-}
-
-}  // namespace
-
-namespace {
-
-// Of an existing connection, the service stands in the decision that replies have had so far.
-void set_dsr(const PacketFacts& facts, Decision& decision) noexcept {
-  if (decision.opens) {
-    decision.dsr = facts.dsr;
-    decision.asked = facts.asked;
-    return;
-  }
-  decision.dsr = (facts.connection->shared.user_flags() & kDsrFlag) != 0;
-  if (decision.dsr && decision.direction == Direction::kReply && facts.current != nullptr) {
-    decision.asked = {facts.current->source(facts.key.family), facts.current->source_port};
-  }
 }
 
 }  // namespace
@@ -219,7 +188,6 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
     decision.forward = &facts.connection->line(Direction::kForward).key;
     decision.reply = &facts.connection->line(Direction::kReply).key;
   }
-  set_dsr(facts, decision);
   decision.source.cluster = decision.destination.cluster = kNoCluster;
   decision.source.published = decision.destination.published = false;
   decision.source_identity = decision.destination_identity = Identity{};
@@ -349,18 +317,12 @@ void decide(const Snapshot& snapshot, const DecisionTables& tables, const Packet
       set_reply_alias(in, decision);
     }
     decision.refused = true;
-    decision.standing = decision.standing && *refusal != DropReason::kDsrOption;  // the next option may say otherwise
     decision.reply_known = false;
     decision.reason = *refusal;
     return;
   }
-  decision.reply_known = decision.reply_known && (decision.dsr || route_reply(in, decision));
+  decision.reply_known = decision.reply_known && route_reply(in, decision);
   build_blocks(in, decision);
-  if (decision.dsr && decision.opens && !decision.reply_known) [[unlikely]] {  // nothing would hold the service's name
-    decision.refused = true;
-    decision.standing = false;
-    decision.reason = DropReason::kDsrOption;
-  }
 }
 
 }  // namespace isthmus

@@ -12,27 +12,10 @@ PacketFacts facts_of(const SlowContext& context, const Packet& packet, const Hit
   if (packet.icmp_error) {
     facts.reporter = sender_of(packet);
   }
-  if (packet.dsr_words != 0) [[unlikely]] {
-    facts.dsr = true;
-    facts.asked = dsr_service(packet);
-  }
   facts.connection = hit.connection;
   facts.direction = hit.direction;
   facts.current = hit.block;
   return facts;
-}
-
-bool asks_anew(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept {
-  if (hit.direction != Direction::kForward || packet.icmp_error) {
-    return false;
-  }
-  const bool dsr = (hit.shared().user_flags() & kDsrFlag) != 0;
-  if (packet.dsr_words == 0) {
-    return dsr && tcp_flag::is_opening(packet.tcp_flags);
-  }
-  const DirectionBlock* reply = context.shared.flows->block(*hit.connection, Direction::kReply);
-  return !dsr || reply == nullptr ||
-         dsr_service(packet) != ServiceAddress{reply->source(packet.family), reply->source_port};
 }
 
 FlowEventContext event_of(const Decision& decision, bool first) noexcept {
