@@ -5,8 +5,6 @@
 #include <chrono>
 #include <cstring>
 
-#include "dataplane/net/address_hash.h"
-
 namespace isthmus {
 namespace {
 
@@ -56,13 +54,6 @@ std::uint32_t symmetric_hash(const FlowKey& key) noexcept {
   const std::uint64_t b = flow_hash::mix(second.high ^ 0xa4093822299f31d0ULL, second.low ^ 0x082efa98ec4e6c89ULL);
   const std::uint64_t h = flow_hash::mix(a ^ 0x452821e638d01377ULL, b ^ rest ^ 0xbe5466cf34e90c6cULL);
   return static_cast<std::uint32_t>(h ^ (h >> 32));
-}
-
-std::uint64_t source_prefix_hash(const FlowKey& key) noexcept {
-  constexpr std::size_t kPrefixIpv4 = 12 + 3, kPrefixIpv6 = 8;
-  std::uint8_t prefix[16] = {};
-  std::memcpy(prefix, key.source().bytes().data(), key.source().is_ipv4() ? kPrefixIpv4 : kPrefixIpv6);
-  return address_hash(key.realm, IpAddress::ipv6(prefix));
 }
 
 }  // namespace isthmus

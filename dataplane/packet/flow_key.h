@@ -186,7 +186,5 @@ class FlowHasher {
 // Equal for both directions and on every gateway of the fleet (not keyed): chooses the peer gateway that owns a
 // connection. Part of the fleet's protocol; a test pins its values. The realm is hashed too.
 [[nodiscard]] std::uint32_t symmetric_hash(const FlowKey& key) noexcept;
-// Of the source's /24 or /64: whom limits by prefix are for.
-[[nodiscard]] std::uint64_t source_prefix_hash(const FlowKey& key) noexcept;
 
 }  // namespace isthmus

@@ -22,11 +22,6 @@ void clamp_segments(const PathContext& context, Packet& packet, const DirectionB
 // (forward_slow.cc)
 [[nodiscard]] bool keep_waiting(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
 
-class Forwarder;
-// Of an ICMP error that has a decision, and is still as it came: sends copies to the other gateways of the cluster that
-// it goes to, where it may be about a service's connection that one of them has. (stray_error_slow.cc)
-void tell_other_gateways(PathContext& context, Forwarder& forwarder, const Packet& packet) noexcept;
-
 // How a tunnel packet is fragmented. (split_slow.cc)
 struct TunnelCut;
 

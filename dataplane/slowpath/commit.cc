@@ -244,18 +244,8 @@ CommitResult finish(SlowContext& context, Packet& packet, const InsertResult& re
   return {};
 }
 
-// Nobody vouches for an error about no connection of ours but its sender.
-bool stray_error_allowed(SlowContext& context, const Packet& packet) noexcept {
-  const std::uint64_t prefix = source_prefix_hash(packet.key);
-  const std::uint64_t sender = packet.origin.side() == Side::kFabric ? packet.origin.peer().value() : prefix;
-  return context.stray_errors.take(sender, prefix, context.now_ns);
-}
-
 CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
   std::array<AdjacencyId, 2> made;
-  if (packet.icmp_error && !stray_error_allowed(context, packet)) {
-    return {Committed::kRefused, DropReason::kIcmpLimited};
-  }
   if (decision.egress.on_link && !find_neighbour(context, packet, decision.block, made[0])) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
@@ -263,7 +253,6 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
                                                   find_neighbour(context, packet, decision.reply_block, made[1]));
   if (decision.passes) {
     apply(context, packet, nullptr, nullptr, decision.block);
-    context.counters.icmp_stray.add(packet.icmp_error ? 1 : 0);
     count_audited(context, decision);
     return {};
   }
@@ -315,8 +304,7 @@ CommitResult commit(SlowContext& context, Packet& packet, Decision& decision, bo
     return commit_existing(context, packet, decision, hit);
   }
   const CommitResult result = commit_new(context, packet, decision, other_port, hit);
-  if (result.outcome == Committed::kDone && !decision.passes && decision.backend != nullptr &&
-      decision.frontend->client_affinity) {
+  if (result.outcome == Committed::kDone && decision.backend != nullptr && decision.frontend->client_affinity) {
     pin_backend(context, packet, decision);
   }
   return result;

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <utility>
 
-#include "dataplane/base/rate_limit.h"
 #include "dataplane/packet/frame.h"
 #include "dataplane/publish/worker_context.h"
 #include "dataplane/slowpath/decision.h"
@@ -38,7 +37,6 @@ struct SlowContext : WorkerContext {
   InsertedKeys inserted;                          // of connections that this burst has inserted
   std::array<DirectionBlock, kMaxBurst> scratch;  // decisions used for one packet and not stored in the table
   unsigned scratch_used = 0;
-  ErrorLimits stray_errors{shared.options.icmp_errors_per_second};  // that pass without a connection (stray_error.cc)
   std::uint64_t random = 0x9e3779b97f4a7c15ULL;
 
   // xorshift64*: spreads translation ports; not cryptographic.

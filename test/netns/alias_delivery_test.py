@@ -3,6 +3,7 @@
 South has a second node, without a gateway: its end of the tunnel is the kernel's VXLAN device in collect-metadata mode.
 """
 
+import json
 import unittest
 
 import alias_test
@@ -52,8 +53,8 @@ class DeliveredByTunnel(alias_test.Overlapping):
 
     def taken_by_vxlan(self):
         """Packets that node2 has received in tunnels."""
-        text = self.fleet.node("south", "node2").run(["cat", f"/sys/class/net/{DEVICE}/statistics/rx_packets"]).stdout
-        return int(text)
+        links = self.fleet.node("south", "node2").run(["ip", "-json", "-stats", "link", "show", "dev", DEVICE]).stdout
+        return json.loads(links)[0]["stats64"]["rx"]["packets"]
 
     def test_others_reach_pods_of_the_node_by_their_aliases(self):
         server = pod("south-web-1")

@@ -51,10 +51,9 @@ const Row kRows[] = {
        p.icmp_type = 13;
        return p;
      }},
-    {"an ICMP error about a service's packet of an unknown connection", "unsupported_icmp", true,
+    {"an ICMP error about an unknown connection", "unsupported_icmp", true,
      [] {
-       return from_west(
-           icmp_error(at.west.address, at.client.address, 3, 3, udp(at.client, at.remote_service).ip_bytes()));
+       return from_west(icmp_error(at.west.address, at.client.address, 3, 3, udp(at.client, at.west).ip_bytes()));
      }},
     {"VXLAN flags with reserved bits", "tunnel_header", true,
      [] {
