@@ -19,6 +19,7 @@ unsigned SlowStart::steps() const { return static_cast<unsigned>((window_ + step
 
 void SlowStart::begin(Time now, Time window) {
   now_ = now;
+  turned_on_ = window_ == Time(0);
   window_ = window;
   if (window_ == Time(0)) {
     backends_.clear();
@@ -33,7 +34,8 @@ void SlowStart::begin(Time now, Time window) {
 
 void SlowStart::see(const Key& key, ClusterId cluster, bool fresh) {
   if (window_ > Time(0)) {
-    const auto it = backends_.try_emplace(key, Backend{cluster, fresh ? std::optional(now_) : std::nullopt}).first;
+    const auto it =
+        backends_.try_emplace(key, Backend{cluster, fresh && !turned_on_ ? std::optional(now_) : std::nullopt}).first;
     it->second.seen = true;
   }
 }

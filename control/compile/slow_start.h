@@ -60,6 +60,7 @@ class SlowStart {
   [[nodiscard]] bool is_full(const Backend& backend) const;
 
   Time now_{0}, window_{0};
+  bool turned_on_ = true;  // by this begin(): what is there is not new
   std::map<Key, Backend> backends_;
 };
 

@@ -206,6 +206,21 @@ TEST_F(WithoutSlowStart, ANewBackendGetsItsShareAtOnce) {
   EXPECT_EQ(result.again_after, std::nullopt);
 }
 
+TEST_F(WithoutSlowStart, WhatIsThereWhenItIsTurnedOnIsNotNew) {
+  east({{"10.1.0.1"}});
+  east({{"10.1.0.1"}, {"10.1.0.2"}});
+  ServiceObject service = global_service({kVip});
+  ServiceRules rules;
+  rules.slow_start = 80;
+  service.rules = rules;
+  f.service("east", service);
+  east({{"10.1.0.1"}});
+  EXPECT_THAT(percents(), ElementsAre(100));
+  east({{"10.1.0.1"}, {"10.1.0.2"}});
+  EXPECT_LT(part("10.1.0.2"), 50) << "the same step";
+  EXPECT_EQ(result.again_after, seconds(5));
+}
+
 // --- the rule of lowering weights
 
 std::vector<unsigned> lowered(std::vector<unsigned> weights, std::vector<unsigned> levels) {
