@@ -19,13 +19,8 @@ CLUSTERS = tuple(plan.replace(each, clients=("client", "client2"), nodes=(
 
 
 class DeliveredByTunnel(alias_test.Overlapping):
+    clusters = CLUSTERS
     settings = {"delivery": {"south-1": "tunnel"}}
-
-    @classmethod
-    def make_fleet(cls):
-        fleet = super().make_fleet()
-        plan.CLUSTERS = CLUSTERS
-        return fleet
 
     @classmethod
     def prepare(cls):

@@ -16,11 +16,7 @@ CLIENTS = ("client", "client3")  # on node1, with a gateway, and on node3, which
 
 
 class TwoGateways(Overlapping):
-    @classmethod
-    def make_fleet(cls):
-        fleet = super().make_fleet()
-        plan.CLUSTERS = CLUSTERS
-        return fleet
+    clusters = CLUSTERS
 
     @classmethod
     def prepare(cls):

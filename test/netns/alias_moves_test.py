@@ -16,11 +16,7 @@ from fleet.numbered import AFTER, SETTLED
 class Moves(drain_test.Draining, alias_gateways_test.Overlapping):
     """East-1 goes. Node3 has routes to both gateways, node2 has east-2."""
 
-    @classmethod
-    def make_fleet(cls):
-        fleet = super().make_fleet()
-        plan.CLUSTERS = alias_gateways_test.CLUSTERS
-        return fleet
+    clusters = alias_gateways_test.CLUSTERS
 
     @classmethod
     def serve(cls, name, *behind):

@@ -16,10 +16,12 @@ EQUAL = (("west-client", "south-web-0"), ("south-client", "west-web-0"))
 
 
 class Overlapping(FleetCase):
+    clusters = plan.OVERLAPPING
+
     @classmethod
     def make_fleet(cls):
         cls.addClassCleanup(setattr, plan, "CLUSTERS", plan.CLUSTERS)
-        plan.CLUSTERS = plan.OVERLAPPING
+        plan.CLUSTERS = cls.clusters
         return super().make_fleet()
 
     def client(self, cluster):
