@@ -172,6 +172,21 @@ class ByService(Overlapping):
                 self.assertEqual(set(answers) - {"-"}, expected, (source, vip))
         self.assertEqual(self.checksum_errors(), {})
 
+    def test_a_ping_of_a_vip_is_answered_by_the_clients_own_gateway(self):
+        """From a pod of each kind of cluster: behind two gateways, with aliases, and behind a gateway of one device."""
+        for source in ("east", "west", "south", "north"):
+            own = [name for name in self.fleet.gateways if name.startswith(source)]
+
+            def answered(names=own):
+                return sum(self.fleet.gateways[name].status()["packets"]["echo_answered"] for name in names)
+            for vip in self.vips:
+                for size, frames in ((56, 1), (1000, 1), (3000, 3)):
+                    before = answered()
+                    times = ping(self.client(source), vip, 4, size)
+                    self.assertEqual(len(times or ()), 4, (source, vip, size, self.drops()))
+                    self.assertEqual(answered() - before, 4 * frames, (source, vip, size))
+        self.assertEqual(self.checksum_errors(), {})
+
     def test_all_gateways_list_the_same_backends(self):
         for gateway in self.fleet.live():
             listed = {row["address"] for port in gateway.query("services", "--service", "shop/web")["frontends"]
