@@ -206,6 +206,19 @@ void add_fragment_fields(std::vector<ConfigField>& fields) {
       "seconds."));
 }
 
+void add_icmp_limit_fields(std::vector<ConfigField>& fields) {
+  fields.push_back(number<std::uint32_t>(
+      "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
+      1'000'000,
+      "ICMP errors of each kind per second that each worker sends to one peer, or to one local /24 or /64, about "
+      "what it drops; a /24 or /64 gets a quarter of that at most. 0: none: senders do not learn of a smaller MTU."));
+  fields.push_back(number<std::uint32_t>(
+      "engine.echo_answers_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.echo_answers_per_second; }, 0,
+      1'000'000,
+      "Pings of VIPs per second that each worker answers to one /24 or /64 of this cluster; those beyond it are "
+      "dropped as `echo_limit`. 0: no VIP answers pings."));
+}
+
 void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(cores());
   fields.push_back(number<unsigned>(
@@ -253,11 +266,7 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "protocol while there was no reply."));
   add_kernel_flow_fields(fields);
   add_fragment_fields(fields);
-  fields.push_back(number<std::uint32_t>(
-      "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
-      1'000'000,
-      "ICMP errors of each kind per second that each worker sends to one peer, or to one local /24 or /64, about "
-      "what it drops; a /24 or /64 gets a quarter of that at most. 0: none: senders do not learn of a smaller MTU."));
+  add_icmp_limit_fields(fields);
   fields.push_back(duration<std::uint64_t>(
       "engine.unknown_endpoint_hold", [](GatewayConfig& c) -> std::uint64_t& { return c.unknown_endpoint_hold_ms; }, 0,
       kHour,

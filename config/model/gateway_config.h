@@ -88,6 +88,7 @@ struct GatewayConfig {
   std::uint32_t fragments = EngineOptions{}.fragments;
   std::uint64_t fragment_timeout_ms = in_ms(EngineOptions{}.fragment_timeout);
   std::uint32_t icmp_errors_per_second = EngineOptions{}.icmp_errors_per_second;
+  std::uint32_t echo_answers_per_second = EngineOptions{}.echo_answers_per_second;
   std::uint64_t unknown_endpoint_hold_ms = in_ms(EngineOptions{}.unknown_endpoint_hold);
   std::uint64_t identity_grace_ms = in_ms(EngineOptions{}.identity_grace);
 

@@ -132,30 +132,39 @@ const char* connection_state(const FlowRecord& record) {
 json connection_json(const ConnectionRow& row) {
   const FlowRecord& r = row.record;
   const auto side = [](Side s) { return s == Side::kLocal ? "local" : "fabric"; };
-  return {{"protocol", protocol_name(r.protocol)},
-          {"client", r.client.to_string()},
-          {"client_port", r.client_port.value()},
-          {"frontend", r.frontend.to_string()},
-          {"frontend_port", r.frontend_port.value()},
-          {"backend", r.backend.to_string()},
-          {"backend_port", r.backend_port.value()},
-          {"translated_client", r.translated_client.to_string()},
-          {"translated_client_port", r.translated_client_port.value()},
-          {"service", row.service},
-          {"from", side(r.from)},
-          {"to", side(r.to)},
-          {"forward_peer", row.forward_peer},
-          {"reply_peer", row.reply_peer},
-          {"source_identity", r.source_identity.value()},
-          {"state", connection_state(r)},
-          {"forward_handed_down", r.forward_handed_down},
-          {"reply_handed_down", r.reply_handed_down},
-          {"forward_packets", r.forward_packets},
-          {"forward_bytes", r.forward_bytes},
-          {"reply_packets", r.reply_packets},
-          {"reply_bytes", r.reply_bytes},
-          {"idle_seconds", r.idle_seconds},
-          {"expires_in_seconds", r.expires_in_seconds}};
+  json connection{{"protocol", protocol_name(r.protocol)},
+                  {"client", r.client.to_string()},
+                  {"client_port", r.client_port.value()},
+                  {"frontend", r.frontend.to_string()},
+                  {"frontend_port", r.frontend_port.value()},
+                  {"backend", r.backend.to_string()},
+                  {"backend_port", r.backend_port.value()},
+                  {"translated_client", r.translated_client.to_string()},
+                  {"translated_client_port", r.translated_client_port.value()},
+                  {"service", row.service},
+                  {"from", side(r.from)},
+                  {"to", side(r.to)},
+                  {"forward_peer", row.forward_peer},
+                  {"reply_peer", row.reply_peer},
+                  {"source_identity", r.source_identity.value()},
+                  {"state", connection_state(r)},
+                  {"forward_handed_down", r.forward_handed_down},
+                  {"reply_handed_down", r.reply_handed_down},
+                  {"forward_packets", r.forward_packets},
+                  {"forward_bytes", r.forward_bytes},
+                  {"reply_packets", r.reply_packets},
+                  {"reply_bytes", r.reply_bytes},
+                  {"idle_seconds", r.idle_seconds},
+                  {"expires_in_seconds", r.expires_in_seconds}};
+  for (const auto& [name, address] : {std::pair{"client_alias", &row.client_alias},
+                                      {"client_own", &row.client_own},
+                                      {"backend_alias", &row.backend_alias},
+                                      {"backend_own", &row.backend_own}}) {
+    if (*address) {
+      connection[name] = (*address)->to_string();
+    }
+  }
+  return connection;
 }
 
 const char* sync_text(HubState::Sync sync) {

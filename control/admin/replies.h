@@ -132,6 +132,8 @@ struct ConnectionRow {
   FlowRecord record;
   std::string service;                   // empty: direct
   std::string forward_peer, reply_peer;  // empty: this cluster's side
+  // The other address of an end that is known by an alias outside its cluster: the alias, or its own.
+  std::optional<IpAddress> client_alias{}, client_own{}, backend_alias{}, backend_own{};
 };
 
 // Rows of a list, up to the limit of the request.

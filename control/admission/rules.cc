@@ -146,9 +146,8 @@ std::string Admission::takes_own(const std::string& cluster, const Prefix& prefi
                                                  [&](const Prefix& own) { return overlap(own, prefix); });
   return at == own_prefixes_.end() ? std::string()
                                    : "which overlaps " + at->to_string() +
-                                         " of this cluster's own pods: it needs an alias as well (isthmus allocate "
-                                         "--alias " +
-                                         cluster + ", or aliasCIDRs of a profile)";
+                                         " of this cluster's own pods: it needs an alias as well, by "
+                                         "aliasCIDRs of a profile";
 }
 
 // A pool without bounds, or with all of a range of pods in it, says where VIPs may be, and not that pods may not.

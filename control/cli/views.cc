@@ -328,6 +328,16 @@ std::string forwarder_text(const json& connection) {
   return there == back ? text : text + (back ? "/xdp" : "/engine");
 }
 
+// "10.1.0.10:40000 (alias 10.101.0.10)", or with the address that it has in its own cluster.
+std::string end_text(const json& connection, const std::string& end) {
+  std::string text = endpoint_text(text_of(connection, end.c_str()), number_of(connection, (end + "_port").c_str()));
+  for (const char* form : {"alias", "own"}) {
+    const std::string other = text_of(connection, (end + "_" + form).c_str());
+    text += other.empty() ? "" : " (" + std::string(form) + " " + other + ")";
+  }
+  return text;
+}
+
 std::string connections_view(const json& content) {
   Table table{{"PROTO"},
               {"CLIENT"},
@@ -346,11 +356,10 @@ std::string connections_view(const json& content) {
     if (via.empty()) {
       via = text_of(*f, "reply_peer");
     }
-    table.add({text_of(*f, "protocol"), endpoint_text(text_of(*f, "client"), number_of(*f, "client_port")),
-               endpoint_text(text_of(*f, "frontend"), number_of(*f, "frontend_port")),
-               endpoint_text(text_of(*f, "backend"), number_of(*f, "backend_port")), or_dash(text_of(*f, "service")),
-               via.empty() ? std::string("local") : via, text_of(*f, "state"), forwarder_text(*f),
-               count_of(*f, "forward_packets"), count_of(*f, "reply_packets"),
+    table.add({text_of(*f, "protocol"), end_text(*f, "client"),
+               endpoint_text(text_of(*f, "frontend"), number_of(*f, "frontend_port")), end_text(*f, "backend"),
+               or_dash(text_of(*f, "service")), via.empty() ? std::string("local") : via, text_of(*f, "state"),
+               forwarder_text(*f), count_of(*f, "forward_packets"), count_of(*f, "reply_packets"),
                duration_text(number_of(*f, "idle_seconds") * 1000)});
   }
   return table.empty() ? "no connections\n" : table.text() + truncation_note(content, rows.size());

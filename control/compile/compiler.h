@@ -66,7 +66,10 @@ struct CompilerOptions {
   Incumbents incumbents = {};                  // who had what before a restart
   std::chrono::seconds slow_start{0};          // of services that do not say their own; 0: none
   std::function<std::chrono::nanoseconds()> clock = shared_time;  // that slow start goes by
+  std::string allocate_at = "--hub DIR";                          // of `isthmus allocate`: where this gateway's hub is
 };
+// The command that gives the cluster an alias for blocks of that family, as remedies have it.
+[[nodiscard]] std::string alias_command(const CompilerOptions& options, const std::string& cluster, Family family);
 
 // Reachability as determined by health checks. In effect until the next set_reachability().
 struct Reachability {

@@ -57,16 +57,16 @@ std::string why_not(const Fleet& fleet, const FleetCluster& cluster, const Prefi
 
 // Gateways of a cluster with an alias refuse what others have without one of what its own pods are called. Ours say so
 // where they do; the others' cannot be asked.
-void append_meetings(const Fleet& fleet, const FleetCluster& cluster, const AliasPrefix& pair,
-                     std::vector<Problem>& problems) {
+void append_meetings(const CompilerOptions& options, const Fleet& fleet, const FleetCluster& cluster,
+                     const AliasPrefix& pair, std::vector<Problem>& problems) {
   for (const auto& [prefix, holder] : overlapping(fleet, pair.own)) {
     if (holder != cluster.name) {
-      problems.push_back({"cluster " + holder + " has " + prefix.to_string() +
-                              " without an alias, and pods of cluster " + cluster.name + " have addresses of " +
-                              pair.own.to_string() + " there: they cannot reach each other",
-                          fleet.find(holder)->where,
-                          "give cluster " + holder + " an alias, too: isthmus allocate --alias " + holder +
-                              ", or aliasCIDRs of a profile"});
+      problems.push_back(
+          {"cluster " + holder + " has " + prefix.to_string() + " without an alias, and pods of cluster " +
+               cluster.name + " have addresses of " + pair.own.to_string() + " there: they cannot reach each other",
+           fleet.find(holder)->where,
+           "give cluster " + holder + " an alias, too: " + alias_command(options, holder, prefix.family()) +
+               ", or aliasCIDRs of a profile"});
     }
   }
 }
@@ -82,12 +82,20 @@ AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster) 
   return out;
 }
 
-void append_alias_problems(const Fleet& fleet, std::vector<Problem>& problems) {
+std::string alias_command(const CompilerOptions& options, const std::string& cluster, Family family) {
+  return "isthmus allocate --alias " + cluster + " " + options.allocate_at + " --pool " +
+         (family == Family::kIpv4 ? "100.64.0.0/10" : "fd64::/32");
+}
+
+void append_alias_problems(const CompilerOptions& options, const Fleet& fleet, std::vector<Problem>& problems) {
   for (const auto& [name, cluster] : fleet.clusters) {
     if (!cluster.local && !cluster.linked) {
       continue;
     }
     for (const AliasPrefix& pair : cluster.aliases) {
+      if (cluster.local && !fleet.admission.under_alias(pair.alias).empty()) {
+        continue;  // named already, with what it overlaps (own_aliases.cc)
+      }
       if (in_force(fleet, cluster, pair).empty()) {
         problems.push_back({"cluster " + name + " has the alias " + pair.alias.to_string() + " for " +
                                 pair.own.to_string() + why_not(fleet, cluster, pair.alias) + ": it is not used",
@@ -95,7 +103,7 @@ void append_alias_problems(const Fleet& fleet, std::vector<Problem>& problems) {
                             "give the cluster's podCIDRs and aliasCIDRs (of a profile's member, or admission.aliases) "
                             "as its Cluster has them, by an alias that nobody else has"});
       } else if (!cluster.local) {
-        append_meetings(fleet, cluster, pair, problems);
+        append_meetings(options, fleet, cluster, pair, problems);
       }
     }
   }

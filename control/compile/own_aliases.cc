@@ -17,8 +17,8 @@ void FleetBuilder::check_aliases() {
       layout_problems_.push_back(
           {"alias " + pair.alias.to_string() + " of " + pair.own.to_string() + " of this cluster overlaps " + under,
            own->where,
-           "give the cluster an alias that nothing else uses (isthmus allocate --alias " + options_.cluster +
-               "), or move what it overlaps"});
+           "give the cluster an alias that nothing else uses (" +
+               alias_command(options_, options_.cluster, pair.alias.family()) + "), or move what it overlaps"});
     }
   }
 }

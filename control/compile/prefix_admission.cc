@@ -163,8 +163,8 @@ void PrefixClaims::list_overlap(const Name& name, std::vector<Problem>& problems
         {"prefix " + name.first.to_string() + " of cluster " + entry.cluster + " overlaps " + prefix.to_string() +
              " of cluster " + other->cluster + " (" + where(*other) + ") and is left out",
          where(entry),
-         "give the clusters prefixes that do not overlap, or each of them an alias: isthmus allocate --alias " +
-             entry.cluster + " --pool 100.64.0.0/10, or aliasCIDRs of a profile"});
+         "give the clusters prefixes that do not overlap, or each of them an alias: " +
+             alias_command(options_, entry.cluster, name.first.family()) + ", or aliasCIDRs of a profile"});
     return false;
   });
 }
@@ -192,9 +192,10 @@ void PrefixClaims::append_problems(std::vector<Problem>& problems) {
     list.push_back({"prefix " + first->first.to_string() + more + " of cluster " + claimant.first + ", " +
                         claimant.second + (claims.size() == 1 ? ", is refused" : ", are refused"),
                     where(first->second),
-                    "claim only prefixes of the cluster's own pods and nodes, or of aliases that nothing else uses "
-                    "(isthmus allocate --alias), or allow it in the profile or under `admission` in the "
-                    "configuration"});
+                    "claim only prefixes of the cluster's own pods and nodes, or of aliases that nothing else uses (" +
+                        alias_command(options_, claimant.first, first->first.family()) +
+                        "), or allow it in the profile or under `admission` in the "
+                        "configuration"});
   });
 }
 

@@ -78,6 +78,16 @@ std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
   return addresses;
 }
 
+// Where `isthmus allocate` writes into the hub of this gateway, or, where that is known to pods alone or is an etcd,
+// into the API server that a person has a file of.
+std::string allocate_at(const GatewayConfig& config) {
+  if (config.hub_file) {
+    return "--hub " + *config.hub_file;
+  }
+  const auto& file = config.kubernetes.fleet ? config.kubernetes.fleet : config.kubernetes.cluster;
+  return "--kubeconfig " + (file && *file != "in-cluster" ? *file : std::string("FILE"));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ActiveGateway>> ActiveGateway::start(const GatewayConfig& config, const OwnGateway& own,
@@ -128,6 +138,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.admission = config.admission;
   options.own_node_tunnels = config.local.delivery == LocalDelivery::kTunnel;
   options.incumbents = holders_.incumbents();
+  options.allocate_at = allocate_at(config);
   options.slow_start = std::chrono::seconds((config.slow_start_ms + 999) / 1000);
   compiler_ = std::make_unique<Compiler>(std::move(options), model_, [this](const IpAddress& underlay) {
     AdjacencyId adjacency = kNoAdjacency;  // kernel and engine are the loop's

@@ -245,12 +245,22 @@ bool names_address(const FlowRecord& record, const IpAddress& address) {
          record.translated_client == address;
 }
 
+// Of an end of a connection, what it is called on the other side of its cluster's edge.
+void set_other_form(const Compiler& compiler, const IpAddress& end, std::optional<IpAddress>& alias,
+                    std::optional<IpAddress>& own) {
+  if (const std::optional<AddressForms> forms = compiler.forms_of(end)) {
+    (end == forms->own ? alias : own) = end == forms->own ? forms->alias : forms->own;
+  }
+}
+
 // The engine's flows are the loop's, the names are not.
 Listing<ConnectionRow> connections_of(const AdminRequest& request, const ActiveGateway& active) {
   Listing<ConnectionRow> listing;
   Names names(active.compiler());
+  const auto asked = request.address ? active.compiler().forms_of(*request.address) : std::nullopt;
   active.node().engine->visit_flows([&](const FlowRecord& record) {
-    if (request.address && !names_address(record, *request.address)) {
+    const auto has = [&](const IpAddress& address) { return names_address(record, address); };
+    if (request.address && !has(*request.address) && !(asked && (has(asked->own) || has(asked->alias)))) {
       return true;
     }
     const std::string& service = names.of(record.service);
@@ -261,7 +271,10 @@ Listing<ConnectionRow> connections_of(const AdminRequest& request, const ActiveG
       listing.truncated = true;
       return false;
     }
-    listing.rows.push_back({record, service, names.of(record.forward_peer), names.of(record.reply_peer)});
+    ConnectionRow& row = listing.rows.emplace_back(
+        ConnectionRow{record, service, names.of(record.forward_peer), names.of(record.reply_peer)});
+    set_other_form(active.compiler(), record.client, row.client_alias, row.client_own);
+    set_other_form(active.compiler(), record.backend, row.backend_alias, row.backend_own);
     return true;
   });
   return listing;

@@ -168,6 +168,7 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.fragments = config.fragments;
   options.fragment_timeout = rounded_up(config.fragment_timeout_ms);
   options.icmp_errors_per_second = config.icmp_errors_per_second;
+  options.echo_answers_per_second = config.echo_answers_per_second;
   options.unknown_endpoint_hold = rounded_up(config.unknown_endpoint_hold_ms);
   options.identity_grace = rounded_up(config.identity_grace_ms);
   return options;

@@ -2,9 +2,16 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <utility>
 
 namespace isthmus {
+namespace {
+
+bool tells_of_hubs(const std::string& part) { return part == "hub" || part == "model" || part == "own objects"; }
+
+}  // namespace
 
 void ProblemList::set(const std::string& part, const std::vector<Error>& problems) {
   std::vector<Error>& last = given_[part];
@@ -16,14 +23,14 @@ void ProblemList::set(const std::string& part, const std::vector<Error>& problem
   const auto now = now_();
   std::map<std::string, Entry>& old = parts_[part];
   std::map<std::string, Entry> present;
-  for (const Error& problem : problems) {
-    std::string text = problem.text();
+  for (std::size_t place = 0; place < problems.size(); ++place) {
+    std::string text = problems[place].text();
     const auto known = old.find(text);
     if (known != old.end()) {
-      present.insert(old.extract(known));
+      present.insert(old.extract(known)).position->second.place = place;
     } else if (present.find(text) == present.end()) {
-      log(part, problem, text);
-      present.emplace(std::move(text), Entry{problem, now});
+      log(part, problems[place], text);
+      present.emplace(std::move(text), Entry{problems[place], now, place});
     }
   }
   for (const auto& [text, entry] : old) {
@@ -59,13 +66,21 @@ std::optional<std::string> ProblemList::first(const std::string& part) const {
 }
 
 std::vector<ProblemRow> ProblemList::rows() const {
+  std::vector<std::pair<bool, const Entry*>> entries;  // not of the hubs, entry; by part
+  for (const auto& [part, of_part] : parts_) {
+    const auto first = static_cast<std::ptrdiff_t>(entries.size());
+    for (const auto& [text, entry] : of_part) {
+      entries.emplace_back(!tells_of_hubs(part), &entry);
+    }
+    std::sort(entries.begin() + first, entries.end(),
+              [](const auto& a, const auto& b) { return a.second->place < b.second->place; });
+  }
+  std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   const auto now = now_();
   std::vector<ProblemRow> rows;
-  for (const auto& [part, entries] : parts_) {
-    for (const auto& [text, entry] : entries) {
-      const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.since).count();
-      rows.push_back({entry.problem.where, entry.problem.what, entry.problem.fix, static_cast<std::uint64_t>(age)});
-    }
+  for (const auto& [later, entry] : entries) {
+    const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry->since).count();
+    rows.push_back({entry->problem.where, entry->problem.what, entry->problem.fix, static_cast<std::uint64_t>(age)});
   }
   return rows;
 }

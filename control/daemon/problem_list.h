@@ -24,7 +24,8 @@ class ProblemList {
 
   explicit ProblemList(Now now = Clock::now) : now_(std::move(now)) {}
 
-  // All present problems of one part ("hub", "routes", ...); those it listed before and no longer does are resolved.
+  // All present problems of one part ("hub", "routes", ...), causes before what follows from them; those it listed
+  // before and no longer does are resolved.
   void set(const std::string& part, const std::vector<Error>& problems);
   void set_one(const std::string& part, const std::optional<Error>& problem);
   // The error of `status`; none when it is ok.
@@ -32,6 +33,7 @@ class ProblemList {
 
   // What a person is told first of that part; nullopt: it has none.
   [[nodiscard]] std::optional<std::string> first(const std::string& part) const;
+  // In the order in which each part gave them, and first what hubs say wrongly, from which the others may follow.
   [[nodiscard]] std::vector<ProblemRow> rows() const;
   [[nodiscard]] std::size_t size() const;
 
@@ -39,6 +41,7 @@ class ProblemList {
   struct Entry {
     Error problem;
     Clock::time_point since;
+    std::size_t place = 0;  // among those of its part
   };
   void log(const std::string& part, const Error& problem, const std::string& line);
   void log_suppressed();

@@ -1,5 +1,5 @@
-// Token buckets: of flow events by verdict, of the ICMP errors that the gateway originates, and of the next hops that
-// packets make. One thread.
+// Token buckets: of flow events by verdict, of the ICMP errors and answers that the gateway originates, and of the next
+// hops that packets make. One thread.
 #pragma once
 
 #include <algorithm>
@@ -62,7 +62,11 @@ class ErrorLimits {
   explicit ErrorLimits(std::uint32_t per_second)
       : all_(per_second * std::uint64_t{64} > UINT32_MAX ? UINT32_MAX : per_second * 64),
         senders_(per_second),
-        prefixes_(per_second == 0 ? 0 : std::max(per_second / 4, 1u)) {}
+        prefixes_(per_second == 0 ? 0 : std::max(per_second / kShares, 1u)) {}
+  // Limits by which each source prefix has so many.
+  [[nodiscard]] static ErrorLimits of_prefixes(std::uint32_t per_second) {
+    return ErrorLimits(std::min(per_second, UINT32_MAX / kShares) * kShares);
+  }
 
   [[nodiscard]] bool take(std::uint64_t sender, std::uint64_t prefix, std::uint64_t now_ns) noexcept {
     RateLimit &of_prefix = prefixes_.of(prefix), &of_sender = senders_.of(sender);
@@ -72,6 +76,7 @@ class ErrorLimits {
   }
 
  private:
+  static constexpr std::uint32_t kShares = 4;
   RateLimit all_;
   SenderLimits senders_, prefixes_;
 };

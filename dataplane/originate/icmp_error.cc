@@ -136,13 +136,13 @@ std::uint32_t room_back(const Output& output, const Packet& packet) noexcept {
                 : adjacencies.mtu(output.worker.arrived_on).value();
 }
 
-bool within_limits(Output& output, const Packet& packet, IcmpError what) noexcept {
+}  // namespace
+
+bool within_limits(const Output& output, const Packet& packet, ErrorLimits& limits) noexcept {
   const std::uint64_t prefix = prefix_hash(packet.key);
   const std::uint64_t sender = packet.origin.side() == Side::kFabric ? packet.origin.peer().value() : prefix;
-  return output.icmp_limits[static_cast<std::size_t>(what)].take(sender, prefix, output.worker.now_ns);
+  return limits.take(sender, prefix, output.worker.now_ns);
 }
-
-}  // namespace
 
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu) noexcept {
   // A sender that fragments learns the MTU of IPv6 from any fragment (RFC 4443); all else only the first one is told of
@@ -153,7 +153,7 @@ void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes
     return;
   }
   const std::optional<IpAddress> source = error_source(output, packet, what);
-  if (!source || !within_limits(output, packet, what)) {
+  if (!source || !within_limits(output, packet, output.icmp_limits[static_cast<std::size_t>(what)])) {
     return;
   }
   const bool fabric = packet.origin.side() == Side::kFabric;

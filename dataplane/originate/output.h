@@ -1,5 +1,5 @@
-// Packets that the gateway sends of its own accord, ICMP errors, probes, and frames that wait for a neighbour; and the
-// transmit batches that they share with the packet path. Thread: the owning worker.
+// Packets that the gateway sends of its own accord, ICMP errors, answers to pings, probes, and frames that wait for a
+// neighbour; and the transmit batches that they share with the packet path. Thread: the owning worker.
 #pragma once
 
 #include <array>
@@ -38,13 +38,15 @@ struct Output {
       : worker(context),
         icmp_limits{ErrorLimits(context.shared.options.icmp_errors_per_second),
                     ErrorLimits(context.shared.options.icmp_errors_per_second),
-                    ErrorLimits(context.shared.options.icmp_errors_per_second)} {}
+                    ErrorLimits(context.shared.options.icmp_errors_per_second)},
+        echo_limits(ErrorLimits::of_prefixes(context.shared.options.echo_answers_per_second)) {}
 
   WorkerContext& worker;
   std::vector<TxBatch> tx;  // by DeviceId
   std::array<WaitingFrame, 64> waiting{};
   unsigned waiting_count = 0;
   std::array<ErrorLimits, kIcmpErrors> icmp_limits;       // so that one kind cannot use up another's
+  ErrorLimits echo_limits;                                // of answers to pings
   SenderLimits path_mtu_claims{kPathMtuClaimsPerSecond};  // that are passed on to control, by peer
   std::uint16_t ip_id = 0;                                // IP identification of the next packet we build
 };
@@ -90,6 +92,13 @@ void retry_waiting(Output& output) noexcept;
 // be as its sender sent it. The error comes from the packet's destination, as if that had refused it; but that of a
 // used-up TTL from an address of the gateway's own, which a trace then shows: without one of the family it is not sent.
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu = Bytes{0}) noexcept;
+
+// Whether the limits have room for one more packet that goes to the sender of this one; takes it.
+[[nodiscard]] bool within_limits(const Output& output, const Packet& packet, ErrorLimits& limits) noexcept;
+
+// Answers an echo request for a VIP in the VIP's name, the way it came (echo_reply.cc): in its own frame, so that it
+// needs no other, and limited by its sender and source prefix. The request is consumed, or dropped.
+void answer_echo(Output& output, Packet& packet) noexcept;
 
 // Health probes inside the tunnel. handle_probe() answers a request, reports the first answer to a probe of ours to
 // control, and drops anything else; a valid probe is consumed.

@@ -26,6 +26,7 @@ enum class Verdict : std::uint8_t {
   kContinue,  // goes on to the next stage
   kDrop,      // dropped for `reason`; counted and freed at the end of the path
   kConsumed,  // its frame has been handed on
+  kEcho,      // the ping of a VIP, to be answered (originate/echo_reply.cc)
 };
 
 struct alignas(64) Packet {

@@ -13,6 +13,13 @@ void decide(PathContext& context, Burst& burst) noexcept {
   Forwarder forwarder(context);
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
+    if (packet.verdict == Verdict::kEcho) {
+      answer_echo(context.output, packet);
+      if (packet.verdict == Verdict::kDrop) {
+        finish_drop(context, burst, packet);
+      }
+      continue;
+    }
     const bool plain = !packet.unusual && packet.line != nullptr;
     if (packet.alive() && plain && (packet.tcp_flags & net::Tcp::kSyn) != 0 && packet.ip_bytes <= packet.block->mtu &&
         net::at<net::Ipv4>(packet.ip)->ttl > 1) {

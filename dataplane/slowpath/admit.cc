@@ -238,6 +238,10 @@ void admit(SlowContext& context, Burst& burst) noexcept {
     }
     // Hints were made for no connection, if it has turned out that there is one.
     if (const auto reason = decide_packet(context, packet, hit, may_open && hit ? nullptr : hints, committed)) {
+      if (context.decision.echo && context.decision.reason == *reason) {  // no refusal, which would stand
+        packet.verdict = Verdict::kEcho;
+        continue;
+      }
       refuse(context, burst, packet, *reason);
       continue;
     }

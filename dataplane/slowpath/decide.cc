@@ -239,7 +239,7 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
 
 void begin(const DecisionInput& in, Decision& decision) noexcept {
   const PacketFacts& facts = in.facts;
-  decision.refused = decision.reply_known = decision.translated = decision.passes = false;
+  decision.refused = decision.echo = decision.reply_known = decision.translated = decision.passes = false;
   decision.standing = true;
   decision.opens = facts.connection == nullptr;
   decision.direction = decision.opens ? Direction::kForward : facts.direction;

@@ -103,6 +103,7 @@ struct Decision {
   // The outcome: refused for `reason`; or `block`, for a new connection (`opens`) or for the packet's own.
   bool refused = false;
   bool standing = true;  // a refusal that holds while the words in `depends` stand
+  bool echo = false;     // refused because it is the ping of a VIP, which the gateway itself answers
   bool opens = false;
   bool passes = false;       // the packet of no connection, which opens none
   bool reply_known = false;  // `reply_block` holds the decision for the other direction of a new connection

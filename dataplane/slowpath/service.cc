@@ -5,6 +5,7 @@
 
 #include "dataplane/api/maglev.h"
 #include "dataplane/net/headers.h"
+#include "dataplane/packet/echo.h"
 #include "dataplane/slowpath/steps.h"
 
 namespace isthmus {
@@ -119,6 +120,19 @@ std::uint32_t ring_slot(const Frontend& frontend, Side client, const FlowKey& ke
          static_cast<std::uint32_t>(frontend.backends_for(client).ring.size());
 }
 
+namespace {
+
+// A ping from our own cluster, or from a cluster that needs no tunnel to us: nobody else would answer it for the VIP.
+bool pings_from_here(const DecisionInput& in, const Decision& decision) noexcept {
+  const FlowKey& key = in.facts.key;
+  const EngineOptions& options = in.tables.options;
+  return is_icmp(key.protocol) && !in.facts.icmp_error && decision.direction == Direction::kForward &&
+         is_echo_request(key.source_port, key.destination_port) && options.echo_answers_per_second != 0 &&
+         !in.snapshot.is_outside(in.facts.origin, options.cluster);
+}
+
+}  // namespace
+
 // The destination of a direct connection, which may become a VIP, has its own word (look_up); so has a VIP without a
 // service on this port. A service has the service's word.
 Refusal find_service(const DecisionInput& in, Decision& decision) noexcept {
@@ -145,6 +159,10 @@ Refusal find_service(const DecisionInput& in, Decision& decision) noexcept {
     return none ? Refusal{DropReason::kNoLiveBackend} : std::nullopt;
   }
   const bool is_vip = shard.has_vip(forward.realm, vip, hash);
+  if (is_vip && pings_from_here(in, decision)) {
+    decision.echo = true;
+    return DropReason::kNoFrontend;
+  }
   if (!decision.opens) {
     in.tables.epochs.depend_once(decision.depends, EpochTable::of_address(hash));  // a service may come, or return
     return keep_backend(in, decision, is_vip);

@@ -104,6 +104,10 @@ class Direct(Overlapping):
         for flow, end in [(flow, "destination") for flow in there] + [(flow, "source") for flow in back]:
             self.assertEqual(flow["extensions"]["value"][end], {"own": server.ipv4, "alias": server.alias_ipv4}, flow)
         self.assertEqual({flow["extensions"]["value"]["source"]["own"] for flow in there}, {client.ipv4}, there)
+        listed = gateway.query("connections", "--address", server.alias_ipv4)["connections"]
+        ends = {(row["client"], row["client_own"], row["backend"], row["backend_alias"]) for row in listed}
+        self.assertIn((client.alias_ipv4, client.ipv4, server.ipv4, server.alias_ipv4), ends, listed)
+        self.assertIn(f"(alias {server.alias_ipv4})", run([PROGRAM, "connections", "--socket", gateway.socket]).stdout)
         self.assertIn(f"alias {server.ipv4}={server.alias_ipv4}",
                       run([PROGRAM, "flows", "--socket", gateway.socket]).stdout)
 
@@ -130,7 +134,8 @@ class Direct(Overlapping):
         def said(name, words):
             return [row for row in self.fleet.gateways[name].status()["problems"]
                     if words in row["what"] + row["fix"]]
-        wait_until(lambda: said("east-1", "isthmus allocate --alias south --pool"), 20, what="the remedy is named")
+        command = f"isthmus allocate --alias south --hub {self.fleet.hub.folder} --pool"
+        wait_until(lambda: said("east-1", command), 20, what="the remedy is named")
         self.assertFalse(ping(self.client("west"), "10.104.1.10"))
         for name, net in (("south", 104), ("west", 102)):
             blocks = [f"10.{net}.0.0/16", f"fd00:{net}::/48"]
@@ -170,6 +175,21 @@ class ByService(Overlapping):
                 answers = curl_many(self.client(source), url(vip, 80), 120)
                 self.assertEqual(answers["-"], 0, (source, vip, self.drops()))
                 self.assertEqual(set(answers) - {"-"}, expected, (source, vip))
+        self.assertEqual(self.checksum_errors(), {})
+
+    def test_a_ping_of_a_vip_is_answered_by_the_clients_own_gateway(self):
+        """From a pod of each kind of cluster: behind two gateways, with aliases, and behind a gateway of one device."""
+        for source in ("east", "west", "south", "north"):
+            own = [name for name in self.fleet.gateways if name.startswith(source)]
+
+            def answered(names=own):
+                return sum(self.fleet.gateways[name].status()["packets"]["echo_answered"] for name in names)
+            for vip in self.vips:
+                for size, frames in ((56, 1), (1000, 1), (3000, 3)):
+                    before = answered()
+                    times = ping(self.client(source), vip, 4, size)
+                    self.assertEqual(len(times or ()), 4, (source, vip, size, self.drops()))
+                    self.assertEqual(answered() - before, 4 * frames, (source, vip, size))
         self.assertEqual(self.checksum_errors(), {})
 
     def test_all_gateways_list_the_same_backends(self):

@@ -102,7 +102,7 @@ Ledger::Round Ledger::run() {
   round.removed = after.connections.removed;
   round.single = injected_ == 1 && round.out.size() == 1 && waiting_ == 0 && !damaged_ &&
                  after.fragments_waiting == before_.fragments_waiting && after.icmp_sent == before_.icmp_sent &&
-                 after.probes_answered == before_.probes_answered;
+                 after.echo_answered == before_.echo_answered && after.probes_answered == before_.probes_answered;
   settle(round, after, answers);
   return round;
 }

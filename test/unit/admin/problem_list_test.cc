@@ -63,6 +63,25 @@ TEST_F(ProblemListTest, TheSameProblemTwiceIsOne) {
   EXPECT_EQ(take_log(), "warning file:1: what (fix)\n");
 }
 
+TEST_F(ProblemListTest, AreListedAsGivenAndThoseOfHubsFirst) {
+  const Error cause{"prefixes overlap", "fleet/south.yaml:1", "fix"},
+      effect{"a pod is left out", "clusters/a:1", "fix"};
+  const Error third{"a pod is left out", "clusters/b:1", "fix"}, unread{"not read", "z.yaml:1", "fix"};
+  const auto listed = [this] {
+    std::string all;
+    for (const ProblemRow& row : problems_.rows()) {
+      all += row.where + " ";
+    }
+    return all;
+  };
+  problems_.set("fleet", {effect});
+  problems_.set("hub", {unread});
+  problems_.set("fleet", {cause, third, effect});
+  EXPECT_EQ(listed(), "z.yaml:1 fleet/south.yaml:1 clusters/b:1 clusters/a:1 ");
+  problems_.set("fleet", {effect, cause});
+  EXPECT_EQ(listed(), "z.yaml:1 clusters/a:1 fleet/south.yaml:1 ") << "as they are given now";
+}
+
 std::vector<Error> many(std::size_t count, const std::string& fix) {
   std::vector<Error> problems;
   for (std::size_t i = 0; i < count; ++i) {

@@ -239,6 +239,24 @@ TEST(FlowsView, ShowsClientFrontendBackendAndState) {
   EXPECT_EQ(by(false, true), "engine/xdp");
 }
 
+TEST(FlowsView, ShowsBothAddressesOfEndsThatHaveAliases) {
+  ConnectionRow row;
+  row.record.client = ip("10.1.0.5");
+  row.record.client_port = L4Port{40000};
+  row.record.frontend = ip("10.102.0.5");
+  row.record.backend = ip("10.102.0.5");
+  row.record.backend_port = L4Port{8080};
+  const json plain = json::parse(encode_connections({{row}, false}))["connections"]["connections"][0];
+  for (const char* name : {"client_alias", "client_own", "backend_alias", "backend_own"}) {
+    EXPECT_FALSE(plain.contains(name)) << name;
+  }
+  row.client_alias = ip("10.101.0.5");
+  row.backend_own = ip("10.2.0.5");
+  const std::string text = shown(AdminCommand::kConnections, encode_connections({{row}, false}));
+  EXPECT_NE(text.find("10.1.0.5:40000 (alias 10.101.0.5)"), std::string::npos) << text;
+  EXPECT_NE(text.find("10.102.0.5:8080 (own 10.2.0.5)"), std::string::npos) << text;
+}
+
 TEST(EndpointsView, ShowsIdentityAndName) {
   const EndpointRow web{
       ip("10.1.0.5"), ip("10.1.0.5"), "east", Identity{70000}, "shop/web-0", {"k8s:app=web", "k8s:env=x"}, "node-1"};

@@ -15,6 +15,7 @@ TEST(EngineOptionsOfAConfiguration, AreTheEnginesOwnDefaultsWhereNothingIsSet) {
   EXPECT_EQ(options.timeouts.other, defaults.timeouts.other);
   EXPECT_EQ(options.timeouts.half_open, defaults.timeouts.half_open);
   EXPECT_EQ(options.icmp_errors_per_second, defaults.icmp_errors_per_second);
+  EXPECT_EQ(options.echo_answers_per_second, defaults.echo_answers_per_second);
   EXPECT_EQ(options.unknown_endpoint_hold, defaults.unknown_endpoint_hold);
   EXPECT_EQ(options.identity_grace, defaults.identity_grace);
 }
@@ -27,6 +28,7 @@ TEST(EngineOptionsOfAConfiguration, CarryEachTimeoutRoundedUpToSeconds) {
   config.timeout_other_ms = 30'000;
   config.timeout_half_open_ms = 4001;
   config.icmp_errors_per_second = 7;
+  config.echo_answers_per_second = 8;
   const EngineOptions options = engine_options(config, {});
   EXPECT_EQ(options.timeouts.tcp, Seconds{3600});
   EXPECT_EQ(options.timeouts.tcp_syn, Seconds{20});
@@ -34,6 +36,7 @@ TEST(EngineOptionsOfAConfiguration, CarryEachTimeoutRoundedUpToSeconds) {
   EXPECT_EQ(options.timeouts.other, Seconds{30});
   EXPECT_EQ(options.timeouts.half_open, Seconds{5});
   EXPECT_EQ(options.icmp_errors_per_second, 7U);
+  EXPECT_EQ(options.echo_answers_per_second, 8U);
 }
 
 TEST(LocalDeviceOfAConfiguration, HasTheMtuThatTheTunnelLeavesOfWhatTheEngineReceives) {

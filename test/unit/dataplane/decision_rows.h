@@ -42,6 +42,7 @@ inline Counts counts_of(const EngineCounters& c) {
                 {"created", c.connections.created},
                 {"revalidations", c.revalidations},
                 {"icmp", c.icmp_sent},
+                {"echo", c.echo_answered},
                 {"waiting", c.neighbour_waits},
                 {"audited", c.policy_audited}};
   for (const DropCount& drop : c.drops) {

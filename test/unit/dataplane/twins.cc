@@ -35,6 +35,7 @@ PathRig::Options roomy() {
   PathRig::Options options;
   options.engine.connections = options.engine.half_open_limit = 16384;
   options.engine.icmp_errors_per_second = 1'000'000;  // none is left out, whenever each of the two looks at the clock
+  options.engine.echo_answers_per_second = 1'000'000;
   return options;
 }
 

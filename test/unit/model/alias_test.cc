@@ -119,7 +119,7 @@ TEST(Aliases, OfOthersThatMeetWhatHasNoneAreNamed) {
       f.problem_texts(),
       Contains("fleet/north.yaml:1: cluster north has 10.3.0.0/16 without an alias, and pods of cluster west "
                "have addresses of 10.3.0.0/16 there: they cannot reach each other (give cluster north an alias, "
-               "too: isthmus allocate --alias north, or aliasCIDRs of a profile)"));
+               "too: isthmus allocate --alias north --hub DIR --pool 100.64.0.0/10, or aliasCIDRs of a profile)"));
 }
 
 TEST(Aliases, OfABlockThatIsSharedArePartsOfIt) {
@@ -186,6 +186,19 @@ TEST(Aliases, OfOursThatOverlapWhatOthersHaveAreNamed) {
     g.compile();
     EXPECT_THAT(g.problem_texts(),
                 Contains(HasSubstr(std::string("of this cluster overlaps ") + address + ", " + what)));
+  }
+}
+
+// Which is the cause, where it is not in force either.
+TEST(Aliases, OfOursThatOverlapAVipPoolAreNamedOnce) {
+  for (const char* own : {"10.1.0.0/16", "10.77.0.0/16"}) {
+    Fleet3 f;
+    f.options.admission.aliases["east"] = {{net(own), net("10.200.0.0/16")}};
+    f.cluster("east", 1, {"10.111.0.0/16"}, {"192.0.1.0/24"});
+    f.compile();
+    std::vector<std::string> named = f.problem_texts();
+    std::erase_if(named, [](const std::string& text) { return text.find("10.200.0.0/16") == std::string::npos; });
+    EXPECT_THAT(named, testing::ElementsAre(HasSubstr("of this cluster overlaps the VIP pool 10.200.0.0/24"))) << own;
   }
 }
 

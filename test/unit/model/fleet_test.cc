@@ -245,15 +245,15 @@ INSTANTIATE_TEST_SUITE_P(
             },
             "fleet/west.yaml:1: prefix 10.1.128.0/17 of cluster west overlaps 10.1.0.0/16 of cluster east "
             "(fleet/east.yaml:1) and is left out (give the clusters prefixes that do not overlap, or each of them "
-            "an alias: isthmus allocate --alias west --pool 100.64.0.0/10, or aliasCIDRs of a profile)"},
+            "an alias: isthmus allocate --alias west --hub DIR --pool 100.64.0.0/10, or aliasCIDRs of a profile)"},
         Row{"overlap from outside", [](Fleet3& f) { f.cluster("west", 2, {"10.0.0.0/14"}); },
             "fleet/west.yaml:1: prefix 10.0.0.0/14 of cluster west overlaps 10.1.0.0/16 of cluster east "
             "(fleet/east.yaml:1) and is left out (give the clusters prefixes that do not overlap, or each of them "
-            "an alias: isthmus allocate --alias west --pool 100.64.0.0/10, or aliasCIDRs of a profile)"},
+            "an alias: isthmus allocate --alias west --hub DIR --pool 100.64.0.0/10, or aliasCIDRs of a profile)"},
         Row{"a node's pods in another cluster", [](Fleet3& f) { f.node("west", "w1", "192.0.2.7", "10.1.7.0/24"); },
             "west/w1.yaml:1: prefix 10.1.7.0/24 of cluster west overlaps 10.1.0.0/16 of cluster east "
             "(fleet/east.yaml:1) and is left out (give the clusters prefixes that do not overlap, or each of them "
-            "an alias: isthmus allocate --alias west --pool 100.64.0.0/10, or aliasCIDRs of a profile)"},
+            "an alias: isthmus allocate --alias west --hub DIR --pool 100.64.0.0/10, or aliasCIDRs of a profile)"},
         Row{"a gateway of no cluster", [](Fleet3& f) { f.gateway("stray", "south", "192.0.9.1"); },
             "fleet/stray.yaml:1: gateway stray belongs to cluster south, which is missing or invalid (add or fix the "
             "Cluster object, or correct spec.cluster)"},
