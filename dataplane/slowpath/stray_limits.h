@@ -16,22 +16,23 @@ namespace isthmus {
 
 class StrayLimits {
  public:
-  explicit StrayLimits(std::uint32_t per_second)
-      : kinds_{ErrorLimits(per_second), ErrorLimits(per_second), ErrorLimits(per_second)} {}
+  explicit StrayLimits(std::uint32_t per_second) : of_endpoints_(per_second), of_nodes_(per_second) {}
 
   // For an error, or a copy of one, whose IP header still is as it came, and whose reporter is one that may report.
   [[nodiscard]] bool take(const Packet& packet, std::uint64_t now_ns) noexcept {
-    constexpr std::uint64_t kOfNodes = 0x9e3779b97f4a7c15ULL;
     const IpAddress reporter = sender_of(packet);
-    const std::uint64_t role = reporter == packet.key.source() ? 0 : kOfNodes;
-    const std::uint64_t prefix = prefix_hash(packet.key.realm, reporter) ^ role;
-    const bool fabric = packet.origin.side() == Side::kFabric;
-    const std::uint64_t sender = fabric ? packet.origin.peer().value() ^ role : prefix;
-    return kinds_[kind_of(packet)].take(sender, prefix, now_ns);
+    Kinds& kinds = reporter == packet.key.source() ? of_endpoints_ : of_nodes_;
+    const std::uint64_t prefix = prefix_hash(packet.key.realm, reporter);
+    const std::uint64_t sender = packet.origin.side() == Side::kFabric ? packet.origin.peer().value() : prefix;
+    return kinds.limits[kind_of(packet)].take(sender, prefix, now_ns);
   }
 
  private:
-  static constexpr std::size_t kKinds = 3;  // what path MTU discovery needs; what traces need; all others
+  struct Kinds {
+    explicit Kinds(std::uint32_t per_second)
+        : limits{ErrorLimits(per_second), ErrorLimits(per_second), ErrorLimits(per_second)} {}
+    std::array<ErrorLimits, 3> limits;  // of what path MTU discovery needs; of what traces need; of all others
+  };
   [[nodiscard]] static std::size_t kind_of(const Packet& packet) noexcept {
     const auto* icmp = net::at<net::Icmp>(packet.l4);
     const bool v4 = packet.family == Family::kIpv4;
@@ -42,7 +43,7 @@ class StrayLimits {
     return icmp->type == (v4 ? net::icmp4::kTimeExceeded : net::icmp6::kTimeExceeded) ? 1 : 2;
   }
 
-  std::array<ErrorLimits, kKinds> kinds_;
+  Kinds of_endpoints_, of_nodes_;
 };
 
 }  // namespace isthmus
