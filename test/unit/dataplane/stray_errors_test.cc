@@ -1,45 +1,20 @@
 // ICMP errors about packets whose connection another gateway of the cluster has: they pass where the packet that they
-// quote would, from whom it was sent to or a node, within limits; of what is quoted nothing passes but headers.
+// quote would, from whom it was sent to or a node; of what is quoted nothing passes but headers.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <functional>
-#include <map>
-#include <string>
 #include <vector>
 
-#include "dataplane/api/identity.h"
-#include "test/support/path_rig.h"
 #include "test/unit/dataplane/policy_builder.h"
+#include "test/unit/dataplane/stray_rig.h"
 
 namespace isthmus::test {
 namespace {
 
-using Drops = std::map<std::string, std::uint64_t>;
+using Rig = StrayRig;
 
-const Actors at;
-const IpAddress kWestRouter = Actors::ip("10.2.9.9"), kRouter = Actors::ip("10.1.9.9");
-const IpAddress kWestRouter6 = Actors::ip("fd00:2::99"), kRouter6 = Actors::ip("fd00:1::99");
 const AliasPrefixes kAliases = {{*Prefix::parse("10.1.0.0/16"), *Prefix::parse("10.101.0.0/16")},
                                 {*Prefix::parse("fd00:1::/48"), *Prefix::parse("fd00:101::/48")}};
-constexpr std::uint32_t kRemoteNode = 6;
-
-const EndpointEntry kRouters[] = {{Realm{0}, kWestRouter, ClusterId{2}, Identity{kRemoteNode}, kNoPeer},
-                                  {Realm{0}, kWestRouter6, ClusterId{2}, Identity{kRemoteNode}, kNoPeer},
-                                  {Realm{0}, kRouter, ClusterId{1}, identity::kHost, kNoPeer},
-                                  {Realm{0}, kRouter6, ClusterId{1}, identity::kHost, kNoPeer}};
-
-// The fleet, with a node of each of two clusters.
-struct Rig : PathRig {
-  explicit Rig(const Options& options = {}) : PathRig(options) { engine().upsert_endpoints(kRouters); }
-};
-
-PacketSpec too_big(const IpAddress& from, const PacketSpec& about) {
-  const Dissected quoted = dissect(about.bytes());
-  const bool v4 = from.is_ipv4();
-  return icmp_error(from, quoted.source, v4 ? 3 : 2, v4 ? 4 : 0, about.ip_bytes()).with_mtu(1300);
-}
-PacketSpec from_west(PacketSpec spec) { return spec.in_tunnel(at.west_gateway, at.gateway, kRemoteNode); }
 
 void set_aliases(PathRig& rig) {
   TableDelta delta;
@@ -69,10 +44,6 @@ Dissected passed(PathRig& rig, const Outcome& outcome, bool underlay) {
   EXPECT_EQ(rig.counters().icmp_stray, 1u);
   EXPECT_EQ(rig.counters().connections.now, 0u);
   return out.packet;
-}
-void expect_drop(const char* reason, const Outcome& outcome) {
-  EXPECT_EQ(outcome.drops, (Drops{{reason, 1}})) << outcome.text();
-  EXPECT_TRUE(outcome.out.empty()) << outcome.text();
 }
 
 TEST(StrayErrors, FromTheOtherClusterReachWhoeverHasSent) {
@@ -246,85 +217,6 @@ TEST(StrayErrors, OfTcpPassOnlyWhereItsPacketsMayComeInMidStream) {
   Rig rig(options);
   expect_drop("midstream", rig.from_underlay(from_west(too_big(kWestRouter, tcp(at.client, at.west, kAck)))));
   EXPECT_EQ(rig.from_underlay(from_west(too_big(kWestRouter, udp(at.client, at.west)))).out.size(), 1u);
-}
-
-// Errors per second of a kind, of which a /24 or /64 has a quarter.
-Rig limited_to(std::uint32_t errors) {
-  PathRig::Options options;
-  options.engine.icmp_errors_per_second = errors;
-  return Rig(options);
-}
-// How many of a thousand errors pass by `send`, which is given a number for each.
-std::size_t passing(Rig& rig, const std::function<Outcome(Rig&, std::uint16_t)>& send) {
-  std::size_t out = 0;
-  for (std::uint16_t number = 1; number <= 1000; ++number) {
-    const Outcome outcome = send(rig, number);
-    out += outcome.out.size();
-    EXPECT_EQ(outcome.out.empty(), outcome.drops == (Drops{{"icmp_limited", 1}})) << outcome.text();
-  }
-  EXPECT_GE(out, 3u);
-  return out;
-}
-
-// The reporter makes up what it quotes: no number of quotes gets it more than its share, nor takes that of others.
-TEST(StrayErrors, AreLimitedByReporterWhateverTheyQuote) {
-  const auto sent_by = [](std::uint16_t number) {
-    const Endpoint to{Actors::ip(("10.2." + std::to_string(number / 4) + ".10").c_str()), number};
-    return udp({at.client.address, number}, to);
-  };
-  Rig rig = limited_to(12);
-  EXPECT_LT(
-      passing(rig,
-              [&](Rig& to, std::uint16_t n) { return to.from_underlay(from_west(too_big(kWestRouter, sent_by(n)))); }),
-      500u);
-  const PacketSpec north = too_big(at.north.address, udp(at.client, at.north));
-  EXPECT_EQ(rig.from_underlay(PacketSpec(north).in_tunnel(at.north_gateway, at.gateway, kRemoteNode)).out.size(), 1u)
-      << "another peer has limits of its own";
-  EXPECT_EQ(rig.from_local(too_big(kRouter, udp(at.west, at.client))).out.size(), 1u) << "so has the local side";
-}
-
-TEST(StrayErrors, OfAPodDoNotTakeTheShareOfItsNodeOrOfOtherPrefixes) {
-  const Endpoint pod{Actors::ip("10.1.9.10"), 5}, other{Actors::ip("10.1.8.10"), 5};
-  const auto report = [](Rig& to, const Endpoint& from, std::uint16_t number) {
-    return to.from_local(too_big(from.address, udp({at.west.address, number}, from)));
-  };
-  Rig rig = limited_to(12);
-  EXPECT_LT(passing(rig, [&](Rig& to, std::uint16_t n) { return report(to, pod, n); }), 500u);
-  EXPECT_EQ(report(rig, other, 1).out.size(), 1u);
-  EXPECT_EQ(rig.from_local(too_big(kRouter, udp(at.west, at.client))).out.size(), 1u) << "of the same /24";
-}
-
-TEST(StrayErrors, OfOneKindDoNotTakeTheShareOfAnother) {
-  for (const auto& [from, to] : {std::pair{at.west, at.client}, {at.west6, at.client6}}) {
-    const bool v4 = from.address.is_ipv4();
-    const auto error = [&, from = from, to = to](std::uint8_t type, std::uint8_t code, std::uint16_t number) {
-      return icmp_error(to.address, from.address, type, code, udp({from.address, number}, to).ip_bytes());
-    };
-    Rig rig = limited_to(12);
-    EXPECT_LT(passing(rig,
-                      [&](Rig& there, std::uint16_t n) {
-                        return there.from_local(error(v4 ? 3 : 2, v4 ? 4 : 0, n).with_mtu(1300));
-                      }),
-              500u);
-    EXPECT_EQ(rig.from_local(error(v4 ? 11 : 3, 0, 1)).out.size(), 1u) << "time exceeded";
-    EXPECT_EQ(rig.from_local(error(v4 ? 3 : 1, v4 ? 3 : 4, 1)).out.size(), 1u) << "unreachable";
-  }
-}
-
-TEST(StrayErrors, CopiesCountAsErrors) {
-  const PacketSpec error = too_big(kRouter, tcp(at.west, at.local_backend, kAck));
-  const std::pair<std::uint32_t, std::size_t> rows[] = {{4, 1}, {8, 2}, {400, 2}};
-  for (const auto& [limit, expected] : rows) {
-    Rig rig = limited_to(limit);
-    rig.set_clusters({PathRig::kWestGateway, PathRig::kWestOther});
-    EXPECT_EQ(rig.from_local(error).out.size(), expected) << limit;
-    EXPECT_EQ(rig.counters().icmp_copied, expected - 1) << limit;
-  }
-}
-
-TEST(StrayErrors, OfNoneAllowedNonePass) {
-  Rig rig = limited_to(0);
-  expect_drop("icmp_limited", rig.from_local(too_big(kRouter, tcp(at.west, at.client, kAck))));
 }
 
 void expect_passed(bool passes, const Outcome& outcome) {
