@@ -210,8 +210,8 @@ void add_icmp_limit_fields(std::vector<ConfigField>& fields) {
   fields.push_back(number<std::uint32_t>(
       "engine.icmp_errors_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.icmp_errors_per_second; }, 0,
       1'000'000,
-      "ICMP errors of each kind per second that each worker sends to one peer, or to one local /24 or /64, about "
-      "what it drops; a /24 or /64 gets a quarter of that at most. 0: none: senders do not learn of a smaller MTU."));
+      "ICMP errors of each kind per second that each worker sends to, or passes on without a connection from, a peer "
+      "or a local /24 or /64; a /24 or /64 gets a quarter at most. 0: none: senders do not learn of a smaller MTU."));
   fields.push_back(number<std::uint32_t>(
       "engine.echo_answers_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.echo_answers_per_second; }, 0,
       1'000'000,

@@ -24,4 +24,7 @@ extern const std::array<std::uint64_t, 3> kAddressSecrets;  // odd; drawn before
   return folded_product(first + realm.value(), secrets[2]);
 }
 
+// Of the address's /24 or /64: whom limits by prefix are for.
+[[nodiscard]] std::uint64_t prefix_hash(Realm realm, const IpAddress& address) noexcept;
+
 }  // namespace isthmus

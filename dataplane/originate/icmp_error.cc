@@ -92,14 +92,6 @@ std::uint32_t write_error_ipv6(const Packet& packet, const Message& message, con
   return sizeof(net::Ipv6) + payload;
 }
 
-// Of the source's /24 or /64.
-std::uint64_t prefix_hash(const FlowKey& key) noexcept {
-  constexpr std::size_t kPrefixIpv4 = 12 + 3, kPrefixIpv6 = 8;
-  std::uint8_t prefix[16] = {};
-  std::memcpy(prefix, key.source().bytes().data(), key.source().is_ipv4() ? kPrefixIpv4 : kPrefixIpv6);
-  return address_hash(key.realm, IpAddress::ipv6(prefix));
-}
-
 // The gateway's own address as a host of its cluster: that of translation, or the tunnel's where the cluster's prefixes
 // have it. Other clusters' gateways accept its errors from those prefixes alone, and count all else as a forged source.
 std::optional<IpAddress> own_address(const WorkerContext& worker, Family family, bool outside) noexcept {
@@ -139,7 +131,7 @@ std::uint32_t room_back(const Output& output, const Packet& packet) noexcept {
 }  // namespace
 
 bool within_limits(const Output& output, const Packet& packet, ErrorLimits& limits) noexcept {
-  const std::uint64_t prefix = prefix_hash(packet.key);
+  const std::uint64_t prefix = prefix_hash(packet.key.realm, packet.key.source());
   const std::uint64_t sender = packet.origin.side() == Side::kFabric ? packet.origin.peer().value() : prefix;
   return limits.take(sender, prefix, output.worker.now_ns);
 }

@@ -40,7 +40,7 @@ struct alignas(64) Packet {
   bool unusual = false;     // not IPv4 without options, with TCP or UDP
   Verdict verdict = Verdict::kContinue;
   DropReason reason{};
-  std::uint8_t zero = 0;
+  bool stray = false;  // an ICMP error that passes although its connection is none of ours
   Family family = Family::kIpv4;
   Fragment fragment{};  // of any but kNone, `unusual` is set
   Origin origin;

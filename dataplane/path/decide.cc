@@ -21,8 +21,10 @@ void decide(PathContext& context, Burst& burst) noexcept {
       continue;
     }
     const bool plain = !packet.unusual && packet.line != nullptr;
-    if (packet.alive() && plain && (packet.tcp_flags & net::Tcp::kSyn) != 0 && packet.ip_bytes <= packet.block->mtu &&
-        net::at<net::Ipv4>(packet.ip)->ttl > 1) {
+    if (packet.alive() && packet.stray) {
+      prepare_stray_error(context, forwarder, packet);
+    } else if (packet.alive() && plain && (packet.tcp_flags & net::Tcp::kSyn) != 0 &&
+               packet.ip_bytes <= packet.block->mtu && net::at<net::Ipv4>(packet.ip)->ttl > 1) {
       clamp_segments(context, packet, *packet.block);  // an error about what cannot be sent quotes it as it came
     }
     if (!packet.alive() ||

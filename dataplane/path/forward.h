@@ -22,6 +22,15 @@ void clamp_segments(const PathContext& context, Packet& packet, const DirectionB
 // (forward_slow.cc)
 [[nodiscard]] bool keep_waiting(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;
 
+class Forwarder;
+// Of an ICMP error about no connection of ours, which has a decision and is still as it came: leaves nothing of it but
+// headers, and sends copies to the other gateways of the cluster that it goes to, where it may be about a service's
+// connection that one of them has. Drops it if its checksum is wrong. (stray_error_slow.cc)
+void prepare_stray_error(PathContext& context, Forwarder& forwarder, Packet& packet) noexcept;
+
+// Of an ICMP message that is all there: a corrupt one must not get a good checksum by being changed. (rewrite_slow.cc)
+[[nodiscard]] bool icmp_checksum_valid(const Packet& packet) noexcept;
+
 // How a tunnel packet is fragmented. (split_slow.cc)
 struct TunnelCut;
 

@@ -41,18 +41,6 @@ std::uint16_t address_difference(const DirectionBlock& block) noexcept {
   return net::fold(std::uint64_t{block.ip_checksum_delta} + (hop ? Be16::of(kOneHop).wire() : 0u));
 }
 
-// Of an ICMP message: a corrupt one must not get a good checksum by being translated.
-bool checksum_valid(const Packet& packet) noexcept {
-  const auto bytes = packet.ip_bytes - static_cast<std::uint32_t>(packet.l4 - packet.ip);
-  std::uint64_t pseudo = 0;
-  if (packet.family == Family::kIpv6) {
-    const auto* ip = net::at<net::Ipv6>(packet.ip);
-    pseudo = net::pseudo_header_sum(IpAddress::ipv6(ip->source), IpAddress::ipv6(ip->destination), IpProtocol::kIcmpv6,
-                                    bytes);
-  }
-  return net::checksum(packet.l4, bytes, pseudo) == 0;
-}
-
 // False if the TTL is used up.
 bool decrement_ttl(Packet& packet) noexcept {
   if (packet.family == Family::kIpv6) {
@@ -199,7 +187,7 @@ void translate_quoted_l4(std::uint8_t* quoted, std::uint32_t readable, const Pac
 // The error's own source is kept unless it is the translated endpoint itself, or another address of ours that has an
 // alias.
 bool translate_error(const AliasTable& aliases, Packet& packet, const DirectionBlock& block) noexcept {
-  if (!checksum_valid(packet)) {
+  if (!icmp_checksum_valid(packet)) {
     return false;
   }
   std::uint8_t* quoted = packet.l4 + sizeof(net::Icmp);
@@ -232,6 +220,17 @@ bool translate_error(const AliasTable& aliases, Packet& packet, const DirectionB
 }
 
 }  // namespace
+
+bool icmp_checksum_valid(const Packet& packet) noexcept {
+  const auto bytes = packet.ip_bytes - static_cast<std::uint32_t>(packet.l4 - packet.ip);
+  std::uint64_t pseudo = 0;
+  if (packet.family == Family::kIpv6) {
+    const auto* ip = net::at<net::Ipv6>(packet.ip);
+    pseudo = net::pseudo_header_sum(IpAddress::ipv6(ip->source), IpAddress::ipv6(ip->destination), IpProtocol::kIcmpv6,
+                                    bytes);
+  }
+  return net::checksum(packet.l4, bytes, pseudo) == 0;
+}
 
 void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept {
   const bool v4 = packet.family == Family::kIpv4;

@@ -246,6 +246,9 @@ CommitResult finish(SlowContext& context, Packet& packet, const InsertResult& re
 
 CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
   std::array<AdjacencyId, 2> made;
+  if (packet.icmp_error && !context.stray_limits.take(packet, context.now_ns)) {
+    return {Committed::kRefused, DropReason::kIcmpLimited};
+  }
   if (decision.egress.on_link && !find_neighbour(context, packet, decision.block, made[0])) {
     return {Committed::kRefused, DropReason::kNeighbourUnresolved};
   }
@@ -253,6 +256,7 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
                                                   find_neighbour(context, packet, decision.reply_block, made[1]));
   if (decision.passes) {
     apply(context, packet, nullptr, nullptr, decision.block);
+    packet.stray = packet.icmp_error;
     count_audited(context, decision);
     return {};
   }
@@ -304,7 +308,8 @@ CommitResult commit(SlowContext& context, Packet& packet, Decision& decision, bo
     return commit_existing(context, packet, decision, hit);
   }
   const CommitResult result = commit_new(context, packet, decision, other_port, hit);
-  if (result.outcome == Committed::kDone && decision.backend != nullptr && decision.frontend->client_affinity) {
+  if (result.outcome == Committed::kDone && !decision.passes && decision.backend != nullptr &&
+      decision.frontend->client_affinity) {
     pin_backend(context, packet, decision);
   }
   return result;

@@ -13,6 +13,7 @@
 #include "dataplane/slowpath/patterns.h"
 #include "dataplane/slowpath/prefetch.h"
 #include "dataplane/slowpath/refusals.h"
+#include "dataplane/slowpath/stray_limits.h"
 
 namespace isthmus {
 
@@ -37,6 +38,7 @@ struct SlowContext : WorkerContext {
   InsertedKeys inserted;                          // of connections that this burst has inserted
   std::array<DirectionBlock, kMaxBurst> scratch;  // decisions used for one packet and not stored in the table
   unsigned scratch_used = 0;
+  StrayLimits stray_limits{shared.options.icmp_errors_per_second};
   std::uint64_t random = 0x9e3779b97f4a7c15ULL;
 
   // xorshift64*: spreads translation ports; not cryptographic.

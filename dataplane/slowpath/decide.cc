@@ -17,32 +17,6 @@ bool may_bypass(const DecisionInput& in, const Decision& decision, const IpAddre
   return near(decision.source, decision.forward->source()) && near(decision.destination, backend);
 }
 
-// Policy and route, once both keys and the destination are known. Between two other clusters we are not on the way: the
-// next gateway would not take our word for the source.
-Refusal decide_target(const DecisionInput& in, Decision& decision) noexcept {
-  const ClusterId own = in.tables.options.cluster;
-  if (decision.destination.cluster == kNoCluster) {
-    return DropReason::kNoRoute;
-  }
-  if (decision.source.cluster != own && decision.destination.cluster != own) {
-    return DropReason::kTransit;
-  }
-  if (const Refusal refusal = check_policy(in, decision)) {
-    return refusal;
-  }
-  return route(in, decision);
-}
-
-// Our own addresses are replaced by their aliases where the packet leaves our cluster, and aliases by our own where it
-// stays: what answers comes from the one and goes to the other.
-void set_reply_alias(const DecisionInput& in, Decision& decision) noexcept {
-  const AliasTable& aliases = in.snapshot.aliases;
-  if (!aliases.empty()) {
-    decision.new_reply.set_source(aliases.to_own(decision.new_reply.source()));
-    decision.new_reply.set_destination(aliases.to_alias(decision.new_reply.destination()));
-  }
-}
-
 // Our own addresses are not to be seen outside, nor aliases inside, where our cluster's nodes send in tunnels, too; and
 // what a connection replaces them by is what it was opened with, so that it ends where aliases have changed.
 Refusal check_aliases(const DecisionInput& in, const Decision& decision) noexcept {
@@ -89,32 +63,7 @@ Refusal decide_backend(const DecisionInput& in, Decision& decision, const Backen
   return decide_target(in, decision);
 }
 
-// The ring's backend first, the next ones if it cannot be reached. Policy must not change which backend the ring
-// selects, so its denial is final.
-Refusal decide_service(const DecisionInput& in, Decision& decision) noexcept {
-  BackendWalk walk = walk_backends(in, decision);
-  const Dependencies before = decision.depends;
-  Refusal refusal = DropReason::kNoLiveBackend;
-  for (unsigned number = 0; number < kBackendTries; ++number) {
-    const BackendEntry* backend = walk.next();
-    if (backend == nullptr) {
-      break;
-    }
-    if (number < in.facts.alternative.first_backend) {
-      continue;
-    }
-    decision.standing = number == 0;  // a refusal would depend on the words of several backends
-    decision.depends = before;
-    decision.next_backend = number + 1;
-    refusal = decide_backend(in, decision, *backend);
-    if (!refusal || refusal == DropReason::kPolicyDenied || refusal == DropReason::kPolicyDeny) {
-      break;
-    }
-  }
-  return refusal;
-}
-
-// A new connection to an address that is not a VIP.
+// To an address that is not a VIP.
 Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
   decision.new_reply = decision.forward->reversed();
   set_reply_alias(in, decision);
@@ -160,11 +109,6 @@ bool is_backend(const DecisionInput& in, const IpAddress& address, Be16 port) no
   return in.snapshot.is_backend({in.facts.key.realm, address, in.facts.key.protocol, L4Port{port.host()}});
 }
 
-bool is_vip(const DecisionInput& in, const IpAddress& address) noexcept {
-  const std::uint64_t hash = address_hash(in.facts.key.realm, address);
-  return in.snapshot.shard(hash).has_vip(in.facts.key.realm, address, hash);
-}
-
 // A reset opens nothing. What our own cluster sends to another ends a connection whose other packets take another
 // gateway, and passes by the policy for that.
 Refusal check_reset(const DecisionInput& in, Decision& decision, bool backend) noexcept {
@@ -206,14 +150,18 @@ Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
 }
 
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
-  if (decision.opens && in.facts.icmp_error) {
-    return DropReason::kUnsupportedIcmp;
+  const bool stray = decision.opens && in.facts.icmp_error;
+  if (const Refusal refusal = stray ? check_quote(in) : std::nullopt) {
+    return refusal;
   }
   if (const Refusal refusal = check_aliases(in, decision)) {
     return refusal;
   }
   if (const Refusal refusal = validate_source(in, decision)) {
     return refusal;
+  }
+  if (stray) {
+    return decide_stray_error(in, decision);
   }
   if (const Refusal refusal = decision.opens ? check_opening(in, decision) : check_reporter(in, decision)) {
     return refusal;
@@ -260,6 +208,58 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
   decision.egress.peer = kNoPeer;
   decision.valid_until = Seconds{0};
   in.tables.epochs.begin(decision.depends);
+}
+
+Refusal decide_target(const DecisionInput& in, Decision& decision) noexcept {
+  const ClusterId own = in.tables.options.cluster;
+  if (decision.destination.cluster == kNoCluster) {
+    return DropReason::kNoRoute;
+  }
+  if (decision.source.cluster != own && decision.destination.cluster != own) {
+    return DropReason::kTransit;
+  }
+  if (const Refusal refusal = check_policy(in, decision)) {
+    return refusal;
+  }
+  return route(in, decision);
+}
+
+// What answers comes from the one and goes to the other.
+void set_reply_alias(const DecisionInput& in, Decision& decision) noexcept {
+  const AliasTable& aliases = in.snapshot.aliases;
+  if (!aliases.empty()) {
+    decision.new_reply.set_source(aliases.to_own(decision.new_reply.source()));
+    decision.new_reply.set_destination(aliases.to_alias(decision.new_reply.destination()));
+  }
+}
+
+bool is_vip(const DecisionInput& in, const IpAddress& address) noexcept {
+  const std::uint64_t hash = address_hash(in.facts.key.realm, address);
+  return in.snapshot.shard(hash).has_vip(in.facts.key.realm, address, hash);
+}
+
+// Policy must not change which backend the ring selects, so its denial is final.
+Refusal decide_service(const DecisionInput& in, Decision& decision) noexcept {
+  BackendWalk walk = walk_backends(in, decision);
+  const Dependencies before = decision.depends;
+  Refusal refusal = DropReason::kNoLiveBackend;
+  for (unsigned number = 0; number < kBackendTries; ++number) {
+    const BackendEntry* backend = walk.next();
+    if (backend == nullptr) {
+      break;
+    }
+    if (number < in.facts.alternative.first_backend) {
+      continue;
+    }
+    decision.standing = number == 0;  // a refusal would depend on the words of several backends
+    decision.depends = before;
+    decision.next_backend = number + 1;
+    refusal = decide_backend(in, decision, *backend);
+    if (!refusal || refusal == DropReason::kPolicyDenied || refusal == DropReason::kPolicyDeny) {
+      break;
+    }
+  }
+  return refusal;
 }
 
 IpAddress fleet_form(const Snapshot& snapshot, const IpAddress& address) noexcept {

@@ -84,10 +84,11 @@ Refusal accept_unpublished(const DecisionInput& in, Decision& decision) noexcept
 }
 
 // World and remote node are resolved by the inner source, as in Cilium, and so are ICMP errors, which any node may
-// send.
+// send; but not what an endpoint itself says of a connection that we do not know.
 bool resolved_by_source(const PacketFacts& facts) noexcept {
   const std::uint32_t vni = facts.origin.vni().value();
-  return facts.icmp_error || vni == identity::kWorld.value() || vni == identity::kRemoteNode.value();
+  const bool of_itself = facts.connection == nullptr && facts.reporter == facts.key.source();
+  return (facts.icmp_error && !of_itself) || vni == identity::kWorld.value() || vni == identity::kRemoteNode.value();
 }
 
 Refusal check_identity(const DecisionInput& in, Decision& decision) noexcept {

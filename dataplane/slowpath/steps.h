@@ -26,6 +26,20 @@ void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm re
               std::uint64_t hash, End& end) noexcept;
 // The address as tables, policy and other clusters know it: the alias of one of our own. (decide.cc)
 [[nodiscard]] IpAddress fleet_form(const Snapshot& snapshot, const IpAddress& address) noexcept;
+// Whether there is a service at the address. (decide.cc)
+[[nodiscard]] bool is_vip(const DecisionInput& in, const IpAddress& address) noexcept;
+// Our own addresses are replaced by their aliases where the packet leaves our cluster, and aliases by our own where it
+// stays: in `new_reply`, the reverse of the packet's key. (decide.cc)
+void set_reply_alias(const DecisionInput& in, Decision& decision) noexcept;
+// Policy and route, once both keys and the destination are known. Between two other clusters we are not on the way: the
+// next gateway would not take our word for the source. (decide.cc)
+[[nodiscard]] Refusal decide_target(const DecisionInput& in, Decision& decision) noexcept;
+// To a VIP whose frontend has been found: the ring's backend first, the next ones if it cannot be reached. (decide.cc)
+[[nodiscard]] Refusal decide_service(const DecisionInput& in, Decision& decision) noexcept;
+// Of an ICMP error about no connection of ours: whether it can be judged without. (stray_error.cc)
+[[nodiscard]] Refusal check_quote(const DecisionInput& in) noexcept;
+// The error, once its source has been validated. (stray_error.cc)
+[[nodiscard]] Refusal decide_stray_error(const DecisionInput& in, Decision& decision) noexcept;
 // Whether packets for the cluster may go to the peer. (route.cc)
 [[nodiscard]] bool is_usable(const Snapshot& snapshot, ClusterId cluster, PeerId peer) noexcept;
 // The longest packet that the device takes, and the longest inner one in the peer's tunnel. (route.cc)

@@ -100,6 +100,12 @@ struct Gateway {
     if (!engine->publish(delta)) {
       __builtin_trap();
     }
+    const auto node = [](const char* address, std::uint16_t cluster) {
+      return EndpointEntry{Realm{0}, *IpAddress::parse(address), ClusterId{cluster}, Identity{6}, kNoPeer};
+    };
+    const EndpointEntry nodes[] = {node("10.1.9.9", 1), node("fd00:1::99", 1), node("10.2.9.9", 2),
+                                   node("fd00:2::99", 2)};
+    engine->upsert_endpoints(nodes);
   }
 
   [[nodiscard]] std::uint64_t dropped() const {
@@ -125,14 +131,23 @@ void check_frame(std::span<const std::uint8_t> frame) {
   }
 }
 
-std::uint64_t take_all(MemoryDevice& device) {
-  std::uint64_t count = 0;
+// What a device has sent.
+struct Taken {
+  std::uint64_t frames = 0;
+  std::size_t longest = 0;  // bytes
+};
+Taken take_all(MemoryDevice& device) {
+  Taken taken;
   while (auto frame = device.take()) {
     check_frame(*frame);
-    ++count;
+    ++taken.frames;
+    taken.longest = std::max(taken.longest, frame->size());
   }
-  return count;
+  return taken;
 }
+
+// An ICMP error about no connection: its headers, and those that it quotes with eight bytes of L4, in a tunnel or not.
+constexpr std::size_t kTunnel = 14 + 40 + 8 + 8, kLongestStray = kTunnel + 14 + 40 + 8 + 40 + 8;
 
 }  // namespace
 
@@ -153,8 +168,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       gateway.engine->run_round(WorkerId{0});
       const EngineEvents events = gateway.engine->poll_events();
       const EngineCounters after = gateway.engine->counters();
-      const std::uint64_t out = take_all(*gateway.underlay) + take_all(*gateway.local);
-      const std::uint64_t icmp_errors = after.icmp_sent - before.icmp_sent;
+      const Taken underlay = take_all(*gateway.underlay), local = take_all(*gateway.local);
+      const std::uint64_t out = underlay.frames + local.frames;
+      if (after.icmp_stray != before.icmp_stray && std::max(underlay.longest, local.longest) > kLongestStray) {
+        __builtin_trap();
+      }
+      const std::uint64_t icmp_errors = (after.icmp_sent - before.icmp_sent) + (after.icmp_copied - before.icmp_copied);
       const std::uint64_t answers = events.probe_answers.size();
       // Fragments that wait now and did not before; and those of a tunnel packet, less the one that it has become.
       const std::uint64_t waiting = after.fragments_waiting - before.fragments_waiting;

@@ -207,9 +207,10 @@ std::string StormGateway::check_balance() {
   const std::uint64_t kept = c.fragments_waiting + c.fragments_joined - c.assembled;
   const std::uint64_t made = c.fragments_made - c.packets_fragmented - c.tunnels_fragmented;
   const std::uint64_t consumed = probe_answers_ + c.path_mtu_claims;
-  if (c.rx_packets != received() || sent - c.icmp_sent - made + dropped + consumed + kept != received()) {
+  const std::uint64_t errors = c.icmp_sent + c.icmp_copied;
+  if (c.rx_packets != received() || sent - errors - made + dropped + consumed + kept != received()) {
     return "received " + std::to_string(received()) + ", sent " + std::to_string(sent) + " with " +
-           std::to_string(c.icmp_sent) + " ICMP errors, dropped " + std::to_string(dropped) + ", consumed " +
+           std::to_string(errors) + " ICMP errors, dropped " + std::to_string(dropped) + ", consumed " +
            std::to_string(consumed) + ", kept " + std::to_string(kept) + " fragments, made " + std::to_string(made);
   }
   return {};

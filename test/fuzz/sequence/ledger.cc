@@ -102,7 +102,8 @@ Ledger::Round Ledger::run() {
   round.removed = after.connections.removed;
   round.single = injected_ == 1 && round.out.size() == 1 && waiting_ == 0 && !damaged_ &&
                  after.fragments_waiting == before_.fragments_waiting && after.icmp_sent == before_.icmp_sent &&
-                 after.echo_answered == before_.echo_answered && after.probes_answered == before_.probes_answered;
+                 after.icmp_copied == before_.icmp_copied && after.echo_answered == before_.echo_answered &&
+                 after.probes_answered == before_.probes_answered;
   settle(round, after, answers);
   return round;
 }
@@ -120,8 +121,9 @@ void Ledger::settle(const Round& round, const EngineCounters& after, std::uint64
   probes_ += answered - probes_out;
   must(probes_ >= 0);
   const std::int64_t most = waiting_ + grown(&EngineCounters::neighbour_waits);
-  waiting_ += in + grown(&EngineCounters::icmp_sent) - out - count(dropped(after) - dropped(before_)) - answered -
-              count(answers) - grown(&EngineCounters::fragments_waiting) -
+  waiting_ += in + grown(&EngineCounters::icmp_sent) + grown(&EngineCounters::icmp_copied) - out -
+              count(dropped(after) - dropped(before_)) - answered - count(answers) -
+              grown(&EngineCounters::fragments_waiting) -
               (grown(&EngineCounters::fragments_joined) - grown(&EngineCounters::assembled)) +
               (grown(&EngineCounters::fragments_made) - grown(&EngineCounters::packets_fragmented) -
                grown(&EngineCounters::tunnels_fragmented)) -

@@ -51,10 +51,13 @@ const Row kRows[] = {
        p.icmp_type = 13;
        return p;
      }},
-    {"an ICMP error about an unknown connection", "unsupported_icmp", true,
+    {"an ICMP error about a service's packet of an unknown connection", "unsupported_icmp", true,
      [] {
-       return from_west(icmp_error(at.west.address, at.client.address, 3, 3, udp(at.client, at.west).ip_bytes()));
+       return from_west(
+           icmp_error(at.west.address, at.client.address, 3, 3, udp(at.client, at.remote_service).ip_bytes()));
      }},
+    {"a pod's ICMP error about a packet to another one", "icmp_reporter", false,
+     [] { return icmp_error(at.local_backend.address, at.west.address, 3, 3, udp(at.west, at.client).ip_bytes()); }},
     {"VXLAN flags with reserved bits", "tunnel_header", true,
      [] {
        PacketSpec p = from_west(tcp(at.west, at.client));

@@ -292,14 +292,14 @@ TEST(FlowEvent, PolicyVerdictsAndTheirRulesAreReported) {
   EXPECT_EQ(audited.ingress.outcome, PolicyOutcome::kAudited);
 }
 
-TEST(FlowEvent, AnIcmpErrorIsReportedOnlyWhenItBelongsToNoConnection) {
+TEST(FlowEvent, AnIcmpErrorIsReportedOnlyWhenItIsDropped) {
   PathRig rig;
   (void)rig.from_local(udp(at.client, at.west));
   EXPECT_EQ(events(rig).size(), 1u);
   const FrameBytes about = udp(at.client, at.west).ip_bytes();
   (void)rig.from_underlay(from_west(icmp_error(at.west.address, at.client.address, 3, 3, about)));
   EXPECT_TRUE(events(rig).empty());
-  const FrameBytes unknown = udp({at.client.address, 9}, at.west).ip_bytes();
+  const FrameBytes unknown = udp({at.client.address, 9}, at.remote_service).ip_bytes();
   (void)rig.from_underlay(from_west(icmp_error(at.west.address, at.client.address, 3, 3, unknown)));
   const FlowEvent event = only_event(rig);
   EXPECT_EQ(reason(rig, event), "unsupported_icmp");

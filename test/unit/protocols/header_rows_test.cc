@@ -228,7 +228,8 @@ std::vector<Row> l4_rows() {
                     set(quoted, v4 ? std::uint8_t{0x60} : std::uint8_t{0x45})});
     rows.push_back(
         {"an ICMP error: about another host's packet", "icmp_invalid", v4, of_error, set(quoted + (v4 ? 15 : 23), 99)});
-    rows.push_back({"an ICMP error: about no connection", "unsupported_icmp", v4, of_error, [](FrameBytes&) {}});
+    rows.push_back({"an ICMP error: by another than the packet was sent to", "icmp_reporter", v4, of_error,
+                    set(v4 ? 15 : 23, 99)});
     rows.push_back({"an ICMP error: with an MTU below the least", "icmp_invalid", v4, of_error, [=](FrameBytes& ip) {
                       ip[l4] = v4 ? 3 : 2, ip[l4 + 1] = v4 ? 4 : 0;
                       set16(l4 + 6, v4 ? 551 : 1279)(ip);

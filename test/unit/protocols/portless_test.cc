@@ -117,13 +117,25 @@ TEST_F(Portless, SourcesAreValidatedAsOfAnyPacket) {
             (Drops{{"source_outside_cluster", 1}}));
 }
 
-TEST_F(Portless, AnErrorAboutOneFindsItsConnection) {
-  const FrameBytes about = portless(at.client.address, at.west.address, kGre).with_payload(8).ip_bytes();
-  const PacketSpec error = from_west(icmp_error(at.west.address, at.client.address, 3, 2, about));
-  EXPECT_EQ(rig->from_underlay(error).drops, (Drops{{"unsupported_icmp", 1}}));
+TEST_F(Portless, AnErrorAboutOneFindsItsConnectionOrPassesByPolicy) {
+  PolicyDelta policies;
+  policies.ingress(kClientIdentity, enforced({allow(1), deny(2)})).egress(kClientIdentity, enforced({allow(1)}));
+  publish(policies);
+  const auto about = [](const Endpoint& to) {
+    return portless(at.client.address, to.address, kGre).with_payload(8).ip_bytes();
+  };
+  const PacketSpec error = from_west(icmp_error(at.west.address, at.client.address, 3, 2, about(at.west)));
+  PacketSpec denied = icmp_error(at.north.address, at.client.address, 3, 2, about(at.north));
+  EXPECT_EQ(rig->from_underlay(denied.in_tunnel(at.north_gateway, at.gateway, kNorthIdentity)).drops,
+            (Drops{{"policy_deny", 1}}));
+  const Outcome stray = rig->from_underlay(error);
+  const FrameBytes sent = about(at.west);
+  EXPECT_EQ(stray.only().packet.quoted, FrameBytes(sent.begin(), sent.begin() + 28)) << "its headers";
+  EXPECT_EQ(stray.counted.count("worker.icmp_stray"), 1u);
   ASSERT_EQ(rig->from_local(portless(at.client.address, at.west.address, kGre)).out.size(), 1u);
-  const Output out = rig->from_underlay(error).only();
-  EXPECT_EQ(out.packet.quoted, about);
+  const Outcome known = rig->from_underlay(error);
+  EXPECT_EQ(known.only().packet.quoted, sent);
+  EXPECT_EQ(known.counted.count("worker.icmp_stray"), 0u);
 }
 
 TEST_F(Portless, FragmentsFollowTheirFirstOne) {
