@@ -39,7 +39,7 @@ struct alignas(64) Packet {
   bool unusual = false;     // not IPv4 without options, with TCP or UDP
   Verdict verdict = Verdict::kContinue;
   DropReason reason{};
-  std::uint8_t zero = 0;
+  std::uint8_t dsr_words = 0;  // from the body of its DSR option to the inner Ethernet header (dsr.h); 0: it has none
   Family family = Family::kIpv4;
   Fragment fragment{};  // of any but kNone, `unusual` is set
   Origin origin;

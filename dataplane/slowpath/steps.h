@@ -34,6 +34,8 @@ void find_end(const Snapshot& snapshot, const EndpointTable& endpoints, Realm re
                                        const PeerRecord& peer) noexcept;
 // Whether the underlay routes an address of another cluster, without a tunnel. (route.cc)
 [[nodiscard]] bool is_native(const DecisionInput& in, const IpAddress& address) noexcept;
+// Whether a service has the address. (decide.cc)
+[[nodiscard]] bool is_vip(const DecisionInput& in, const IpAddress& address) noexcept;
 // Depends on a peer. (decide.cc)
 void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) noexcept;
 
@@ -41,6 +43,11 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
 [[nodiscard]] Refusal check_header(const EngineOptions& options, const FlowKey& key, Direction direction) noexcept;
 // The source address and identity belong to the sender. (source_validation.cc)
 [[nodiscard]] Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept;
+// Whether the sender of a connection's forward direction, by or after a DSR option, may forward for the client, which
+// need not be of its cluster. (dsr.cc)
+[[nodiscard]] Refusal check_dsr(const DecisionInput& in, const Decision& decision, const PeerRecord& sender) noexcept;
+// Whether who has opened it may have that service's name in the replies. (dsr.cc)
+[[nodiscard]] Refusal check_dsr_name(const DecisionInput& in, Decision& decision) noexcept;
 // Finds the frontend; an existing connection whose backend does not stand opens a new one. (service.cc)
 [[nodiscard]] Refusal find_service(const DecisionInput& in, Decision& decision) noexcept;
 // The two clusters are linked, and policy allows the two identities. (policy.cc)
@@ -49,6 +56,8 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
 [[nodiscard]] Refusal route(const DecisionInput& in, Decision& decision) noexcept;
 // The same for the other direction of a new connection. False: it cannot be known yet. (route.cc)
 [[nodiscard]] bool route_reply(const DecisionInput& in, Decision& decision) noexcept;
+// The same for a connection opened by a DSR option, whose replies do not follow the forward direction. (route.cc)
+[[nodiscard]] Refusal route_dsr_reply(const DecisionInput& in, Decision& decision) noexcept;
 // The blocks of both directions, as far as known; again after the reply key has changed. (build_block.cc)
 void build_blocks(const DecisionInput& in, Decision& decision) noexcept;
 void rebuild_for_port(Decision& decision) noexcept;
