@@ -82,6 +82,7 @@ struct ConnectionTraits {
   Identity source_identity;
   Side from = Side::kLocal;
   Side to = Side::kLocal;
+  bool vouched = false;          // see ConnectionShared::vouched
   std::uint32_t user_flags = 0;  // 16 bits
 };
 
@@ -244,7 +245,7 @@ class FlowTable {
   }
 
   // Change ------------------------------------------------------------------------------------------------------------
-  // Who a new connection counts for: the source of its first packet. Of `request`: keys, `first`, `from`, `peer`.
+  // Who a new connection counts for: the source of its first packet. Of `request`: keys, `first`, traits.
   [[nodiscard]] Holder holder_of(const NewConnection& request) const noexcept;
   // Its first half: of the source's address alone.
   [[nodiscard]] std::uint16_t source_holder(Realm realm, const IpAddress& address) const noexcept {
