@@ -80,8 +80,7 @@ struct ConnectionTraits {
   std::uint32_t exit = 0;  // see ConnectionShared::exit
   ClusterId cluster;       // see ConnectionShared::cluster
   Identity source_identity;
-  Side from = Side::kLocal;
-  Side to = Side::kLocal;
+  Side from = Side::kLocal, to = Side::kLocal;
   bool vouched = false;          // see ConnectionShared::vouched
   std::uint32_t user_flags = 0;  // 16 bits
 };

@@ -28,7 +28,7 @@ struct ServiceAddress {
   const bool tcp = packet.key.protocol == IpProtocol::kTcp;
   const bool asks = !packet.icmp_error && (!tcp || (packet.tcp_flags & kFlags) == net::Tcp::kSyn);
   const auto distance = packet.ip - sizeof(net::Ethernet) - body;  // 63 words of options at most
-  packet.dsr_words = asks ? static_cast<std::uint8_t>(distance / 4) : std::uint8_t{0};
+  packet.dsr_words = (asks ? static_cast<unsigned>(distance / 4) : 0u) & 0x7fu;
   const std::uint32_t bytes = (body[-1] & 0x1fu) * 4u;  // as the option's header says
   return bytes == dsr_body_bytes(packet.family);
 }

@@ -41,7 +41,8 @@ struct alignas(64) Packet {
   Verdict verdict = Verdict::kContinue;
   DropReason reason{};
   bool stray : 1 = false;  // an ICMP error that passes although its connection is none of ours
-  std::uint8_t dsr_words : 7 = 0;  // from the body of its DSR option to the inner Ethernet header (dsr.h); 0: it has none
+  // From the body of its DSR option to the inner Ethernet header (dsr.h); 0: it has none.
+  std::uint8_t dsr_words : 7 = 0;
   Family family = Family::kIpv4;
   Fragment fragment{};  // of any but kNone, `unusual` is set
   Origin origin;
