@@ -8,13 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include "dataplane/conntrack/lifecycle.h"
 #include "dataplane/packet/packet.h"
 #include "dataplane/path/context.h"
 
 namespace isthmus {
 
-class Worker final : private lifecycle::UnansweredWatch {
+class Worker {
  public:
   struct Setup {
     explicit Setup(Refusals standing) : refusals(std::move(standing)) {}
@@ -61,7 +60,6 @@ class Worker final : private lifecycle::UnansweredWatch {
   void flush();
   void maintain(bool idle);
   void age_connections(std::uint64_t max_slots);
-  void unanswered(const Connection& connection) noexcept override;
   void report_to_control(bool idle) noexcept;
   void read_clock() noexcept;
 
