@@ -255,8 +255,9 @@ void admit(SlowContext& context, Burst& burst) noexcept {
     const bool audited =
         decision.direction == Direction::kForward && (decision.egress_policy.outcome == PolicyOutcome::kAudited ||
                                                       decision.ingress_policy.outcome == PolicyOutcome::kAudited);
-    if (wants_admitted_event(context, packet, decision.opens && !packet.icmp_error, audited)) {
-      put_admitted_event(context, packet, event_of(decision, decision.opens));
+    const bool first = decision.opens && !packet.icmp_error;
+    if (wants_admitted_event(context, packet, first, audited)) {
+      put_admitted_event(context, packet, event_of(decision, first));
     }
   }
 }

@@ -117,7 +117,7 @@ Refusal denial_of(const PolicyVerdict& verdict) noexcept {
 // with that what it may not send by itself.
 bool is_unproven_answer(const DecisionInput& in, const Decision& decision) noexcept {
   const Connection* connection = in.facts.connection;
-  if (in.facts.icmp_error) {  // its sender sends nothing by it but the error
+  if (connection == nullptr && in.facts.icmp_error) {  // of which headers pass alone, and only from whom may report
     return false;
   }
   return decision.answers() || (connection != nullptr && connection->starts_with_answer() && !decision.opens &&

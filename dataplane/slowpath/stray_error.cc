@@ -45,6 +45,11 @@ Refusal check_stray_reporter(const DecisionInput& in, const Decision& decision) 
   if (end.cluster != decision.source.cluster || (outside && in.snapshot.aliases.is_own(reporter))) {
     return facts.origin.side() == Side::kFabric ? DropReason::kSourceOutsideCluster : DropReason::kForeignSource;
   }
+  // The reporter gets its alias with what it reports of.
+  const IpAddress quoted = facts.key.source();
+  if (!outside && fleet_form(in.snapshot, reporter) != reporter && fleet_form(in.snapshot, quoted) == quoted) {
+    return DropReason::kAliasMismatch;
+  }
   return is_router(in, reporter, end) ? std::nullopt : Refusal{DropReason::kIcmpReporter};
 }
 

@@ -105,6 +105,26 @@ TEST(StrayErrors, OfAClusterWithAliasesAreTranslatedWithWhatTheyQuote) {
 }
 
 // What policy says of the packet that is quoted, or of the one that it answers.
+// Of a cluster of which some pods have aliases and others, and nodes, have none.
+TEST(StrayErrors, OfANodeWithAnAliasAboutWhatHasNoneDoNotShowItsOwnAddress) {
+  for (const auto& [west, plain, router] : {std::tuple{at.west, Endpoint{Actors::ip("10.9.0.10"), 5000}, kRouter},
+                                            {at.west6, Endpoint{Actors::ip("fd00:9::10"), 5000}, kRouter6}}) {
+    Rig rig;
+    TableDelta delta;
+    delta.aliases = kAliases;
+    std::vector<Prefix> prefixes = {*Prefix::parse("10.9.0.0/16"), *Prefix::parse("fd00:9::/48")};
+    for (const auto& pair : kAliases) {
+      prefixes.push_back(pair.alias);
+    }
+    delta.changed_clusters = {{ClusterId{1}, true, true, prefixes, {}}};
+    ASSERT_TRUE(rig.engine().publish(delta).ok());
+    const EndpointEntry entry{Realm{0}, to_alias(kAliases, router), ClusterId{1}, identity::kHost, kNoPeer};
+    rig.engine().upsert_endpoints({&entry, 1});
+    expect_drop("alias_mismatch", rig.from_local(too_big(router, udp(west, plain).with_payload(90))));
+    EXPECT_EQ(rig.from_local(too_big(plain.address, udp(west, plain).with_payload(90))).out.size(), 1u);
+  }
+}
+
 TEST(StrayErrors, PassAsPolicyLetsPassWhatTheyQuote) {
   struct Row {
     const char* description;
@@ -292,6 +312,23 @@ TEST(StrayErrors, OfAPodWithoutAnyRightDoNotPass) {
     const bool of_itself = quote.destination == at.local_backend.address;
     expect_drop(of_itself ? "policy_denied" : "icmp_reporter", outcome);
   }
+}
+
+// The error of a connection that is known passes with all that it quotes: not where its sender may send no more.
+TEST(StrayErrors, OfAConnectionThatBeganWithAnAnswerPassAsItsPacketsDo) {
+  Rig rig;
+  PolicyDelta first;
+  first.select(1, {kWestIdentity});
+  first.ingress(kLocalBackendIdentity, enforced({allow(1)})).egress(kLocalBackendIdentity, enforced({allow(1)}));
+  ASSERT_TRUE(rig.engine().publish(first.delta).ok());
+  ASSERT_EQ(rig.from_local(tcp(at.local_backend, at.west, kSyn | kAck)).out.size(), 1u);
+  const PacketSpec error = too_big(at.local_backend.address, tcp(at.west, at.local_backend, kAck).with_payload(400));
+  ASSERT_EQ(rig.from_local(error).out.size(), 1u);
+  PolicyDelta then;
+  then.egress(kLocalBackendIdentity, enforced({})).ingress(kLocalBackendIdentity, enforced({allow(1)}));
+  ASSERT_TRUE(rig.engine().publish(then.delta).ok());
+  expect_drop("policy_denied", rig.from_local(tcp(at.local_backend, at.west, kAck).with_payload(100)));
+  expect_drop("policy_denied", rig.from_local(error));
 }
 
 // Options, extension headers and data may hold anything.
