@@ -12,6 +12,14 @@ void add_balancing_fields(std::vector<ConfigField>& fields) {
       "How long a backend that becomes ready beside others takes until it gets its whole share of the new connections, "
       "in eight steps from a ninth of it on. To the second. 0s: it gets it at once. A Service's annotation "
       "`isthmus.io/slow-start` takes its place. Give all gateways of a cluster the same."));
+  fields.push_back(choice<DirectReturn>(
+      "services.dsr", [](GatewayConfig& c) -> DirectReturn& { return c.direct_return; },
+      {{"none", DirectReturn::kNone}, {"geneve", DirectReturn::kGeneve}},
+      "geneve: a backend that is behind a Cilium node of its own tunnel, by Geneve, answers clients of our cluster "
+      "itself, in the VIP's name, so that nothing is translated back here. That node must do so: Cilium's "
+      "`loadBalancer.mode: dsr` with `dsrDispatch: geneve`; others drop such packets. It is told by Cilium's DSR "
+      "option, "
+      "of 12 bytes, or 24 over IPv6, in SYNs and in all of UDP. Not for clusters with aliases."));
 }
 
 }  // namespace isthmus

@@ -115,7 +115,8 @@ bool Compiler::State::is_usable(PeerId gateway) const {
 }
 
 bool Compiler::State::is_unreachable(const FleetCluster& cluster) const {
-  return !cluster.local && !cluster.native() &&
+  const bool by_nodes = cluster.gateways.empty() && cluster.by_nodes(options.direct_return);
+  return !cluster.local && !cluster.native() && !by_nodes &&
          std::none_of(cluster.gateways.begin(), cluster.gateways.end(),
                       [&](const FleetGateway& g) { return is_usable(peers.id_of(cluster.name, g.underlay)); });
 }

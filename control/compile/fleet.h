@@ -38,6 +38,10 @@ struct FleetCluster {
   AliasPrefixes aliases{};                    // `prefixes` has the aliases of those that it calls otherwise itself
   bool pods_ipv4 = false, pods_ipv6 = false;  // prefixes for its pods are claimed, whether admitted or not
   [[nodiscard]] bool has_pod_prefixes(Family family) const { return family == Family::kIpv4 ? pods_ipv4 : pods_ipv6; }
+  // Whether its backends need no gateway. `direct_return`: CompilerOptions.
+  [[nodiscard]] bool by_nodes(bool direct_return) const {
+    return direct_return && encapsulation == EncapsulationKind::kGeneve;
+  }
   [[nodiscard]] bool native() const { return !local && encapsulation == EncapsulationKind::kNone; }
 };
 

@@ -82,8 +82,8 @@ struct ConnectionTraits {
   Identity source_identity;
   Side from = Side::kLocal;
   Side to = Side::kLocal;
-  bool vouched = false;          // see ConnectionShared::vouched
-  std::uint32_t user_flags = 0;  // 16 bits
+  bool vouched = false, direct_return = false;  // see ConnectionShared
+  std::uint32_t user_flags = 0;                 // 16 bits
 };
 
 // Input of insert(). Keys as packets arrive: `reply` is the key of a reply before translation is undone (backend to

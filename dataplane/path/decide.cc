@@ -13,7 +13,8 @@ void decide(PathContext& context, Burst& burst) noexcept {
   Forwarder forwarder(context);
   for (unsigned i = 0; i < burst.undecided.count; ++i) {
     Packet& packet = burst.packets[burst.undecided.index[i]];
-    const bool plain = !packet.unusual && packet.line != nullptr;
+    const bool plain = !packet.unusual && packet.line != nullptr &&
+                       (!packet.alive() || (packet.block->flags & DirectionBlock::kDsrOption) == 0);
     if (packet.alive() && plain && (packet.tcp_flags & net::Tcp::kSyn) != 0 && packet.ip_bytes <= packet.block->mtu &&
         net::at<net::Ipv4>(packet.ip)->ttl > 1) {
       clamp_segments(context, packet, *packet.block);  // an error about what cannot be sent quotes it as it came

@@ -76,9 +76,11 @@ Refusal decide_backend(const DecisionInput& in, Decision& decision, const Backen
   look_up(in, decision, backend.address,
           hinted ? hints->target_hash : address_hash(in.facts.key.realm, backend.address), decision.destination);
   // Outside its cluster's prefixes, its replies are refused as those of any other source there.
-  decision.reply_known = decision.destination.cluster == backend.cluster;
+  const bool within = decision.destination.cluster == backend.cluster;
   decision.destination.cluster = backend.cluster;
-  decision.translated = may_bypass(in, decision, backend.address);
+  decision.direct_return = may_return_directly(in, decision, backend.address);
+  decision.reply_known = within && !decision.direct_return;
+  decision.translated = !decision.direct_return && may_bypass(in, decision, backend.address);
   set_reply_alias(in, decision);
   decision.reply_hash = hinted && !decision.translated && in.snapshot.aliases.empty() ? hints->reply_hash : 0;
   if (decision.translated) {
@@ -216,9 +218,36 @@ bool forgot_service(const PacketFacts& facts, const Decision& decision) noexcept
   return decision.dsr && decision.direction == Direction::kReply && facts.current == nullptr;
 }
 
+// What a backend's node sends in the VIP's name, where the client's address leads to us. That it may is decided with
+// the forward direction.
+Refusal decide_direct_answer(const DecisionInput& in, Decision& decision) noexcept {
+  if (const Refusal refusal = validate_direct_answer(in, decision)) {
+    return refusal;
+  }
+  const IpAddress client = decision.forward->source();
+  look_up(in, decision, client, address_hash(in.facts.key.realm, client), decision.destination);
+  decision.destination_identity = decision.destination.identity;
+  return decision.destination.cluster == in.tables.options.cluster ? route(in, decision)
+                                                                   : Refusal{DropReason::kNoRoute};
+}
+
+// Where the backend's node is not such a one any more, the connection begins anew.
+void keep_direct_return(const DecisionInput& in, Decision& decision) noexcept {
+  const IpAddress backend = decision.reply->source();
+  find_end(in.snapshot, in.tables.endpoints, in.facts.key.realm, backend, address_hash(in.facts.key.realm, backend),
+           decision.destination);
+  if (!may_return_directly(in, decision, backend)) {
+    decision.opens = true;
+    decision.forward = &in.facts.key;
+  }
+}
+
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (forgot_service(in.facts, decision)) [[unlikely]] {
     return DropReason::kDsrOption;
+  }
+  if (decision.direct_return && decision.direction == Direction::kReply) [[unlikely]] {
+    return decide_direct_answer(in, decision);
   }
   if (in.facts.intrudes) [[unlikely]] {
     return in.facts.dsr ? DropReason::kDsrOption : DropReason::kSourceOutsideCluster;
@@ -244,9 +273,12 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (decision.dsr && decision.frontend != nullptr) {  // it was to be balanced already
     return DropReason::kDsrOption;
   }
+  if (decision.direct_return && !decision.opens) [[unlikely]] {
+    keep_direct_return(in, decision);
+  }
   if (!decision.opens) {
     const IpAddress target = decision.target();
-    const Hints* hints = in.facts.hints;
+    const Hints* hints = decision.direct_return ? nullptr : in.facts.hints;
     look_up(in, decision, target, hints != nullptr ? hints->target_hash : address_hash(in.facts.key.realm, target),
             decision.destination);
     const Refusal refusal = decide_target(in, decision);
@@ -255,6 +287,25 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   }
   decision.reply = &decision.new_reply;
   return decision.frontend != nullptr ? decide_service(in, decision) : decide_direct(in, decision);
+}
+
+// Of an existing connection, the backend stands in the decision that the forward direction has had so far; without one
+// the connection begins anew.
+void set_direct_return(const PacketFacts& facts, Decision& decision) noexcept {
+  decision.direct_return = !decision.opens && facts.connection->shared.direct_return;
+  if (!decision.direct_return || decision.direction == Direction::kReply) [[likely]] {
+    return;
+  }
+  if (facts.current == nullptr) {
+    decision.opens = true;
+    decision.direct_return = false;
+    decision.forward = &facts.key;
+  } else {
+    decision.new_reply = decision.forward->reversed();
+    decision.new_reply.set_source(facts.current->destination(facts.key.family));
+    decision.new_reply.source_port = facts.current->destination_port;
+  }
+  decision.reply = &decision.new_reply;
 }
 
 // Of an existing connection, the service stands in the decision that replies have had so far.
@@ -290,6 +341,7 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
     decision.forward = &facts.connection->line(Direction::kForward).key;
     decision.reply = &facts.connection->line(Direction::kReply).key;
   }
+  set_direct_return(facts, decision);
   set_dsr(facts, decision);
   decision.source.cluster = decision.destination.cluster = kNoCluster;
   decision.source.published = decision.destination.published = false;

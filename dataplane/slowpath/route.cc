@@ -175,6 +175,32 @@ bool route_reply(const DecisionInput& in, Decision& decision) noexcept {
   return true;
 }
 
+// Nodes whose Cilium may have been told to take the option are tunnel ends of their own, by Geneve, and no gateways. Of
+// a new connection, nothing else may be on the way, which would have to undo the translation; aliases are translated by
+// us alone.
+bool may_return_directly(const DecisionInput& in, const Decision& decision, const IpAddress& backend) noexcept {
+  const EngineOptions& options = in.tables.options;
+  const FlowKey& forward = *decision.forward;
+  const bool carried = forward.protocol == IpProtocol::kTcp || forward.protocol == IpProtocol::kUdp;
+  if (!options.direct_return || !carried || decision.source.cluster != options.cluster ||
+      !in.snapshot.aliases.empty() || backend == forward.source()) {
+    return false;
+  }
+  const End& end = decision.destination;
+  PeerId node = kNoPeer;
+  if (end.cluster == options.cluster) {
+    const LocalRoute* found = route_to(in, backend);
+    node = found != nullptr && !found->native ? found->peer : kNoPeer;
+  } else if (!is_native(in, backend)) {
+    const bool alone = decision.opens && in.snapshot.clusters->owner(end.cluster, 0) == kNoPeer;
+    const PeerId kept = peer_to_keep(in, decision);
+    node = kept != kNoPeer ? kept : alone && end.published ? end.node : kNoPeer;
+  }
+  const PeerRecord& record = (*in.snapshot.peers)[node];
+  return record.known() && !record.gateway && record.cluster == end.cluster &&
+         record.header.kind == EncapsulationKind::kGeneve;
+}
+
 Refusal route_dsr_reply(const DecisionInput& in, Decision& decision) noexcept {
   decision.reply_egress = Egress{};
   const End& client = decision.source;
