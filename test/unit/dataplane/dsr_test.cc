@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iostream>
 #include <filesystem>
 #include <vector>
 
 #include "test/support/fragments.h"
 #include "test/support/path_rig.h"
+#include "test/unit/dataplane/policy_builder.h"
 
 namespace isthmus::test {
 namespace {
@@ -450,6 +452,186 @@ TEST_F(Dsr, BackendsOfOtherClustersAreTransit) {
   expect_dropped(from_node(balanced(tcp(rig_.at.client, rig_.at.west), vip_)), "transit");
   expect_dropped(from_node(balanced(tcp(client_, rig_.at.west), vip_)), "transit");
   expect_dropped(balanced(tcp(rig_.at.west, rig_.at.north), at("10.2.0.77", 80)), "transit");
+}
+
+
+TEST_F(Dsr, XMappedName) {
+  auto pk = balanced(udp(client6_, backend6_), vip6_);
+  FrameBytes o{0x01,0x4b,0x81,5, 0,0,0,0,0,0,0,0,0,0,0xff,0xff,203,0,113,80, 1,0xbb,0,0};
+  pk.tunnel->options = o;
+  const Outcome a = rig_.from_underlay(pk);
+  std::cout << "MAPPED " << a.text() << "\n";
+  std::cout << "MAPPED reply " << rig_.from_local(udp(backend6_, client6_)).text() << "\n";
+}
+TEST_F(Dsr, XHalfClosedTakeover) {
+  std::cout << "1 " << rig_.from_underlay(tcp(client_, backend_)).text() << "\n";
+  std::cout << "2 " << rig_.from_local(tcp(backend_, client_, kSyn | kAck)).text() << "\n";
+  std::cout << "3 " << rig_.from_underlay(tcp(client_, backend_, kAck)).text() << "\n";
+  std::cout << "3b hostile before fin " << rig_.from_underlay(balanced(tcp(client_, backend_), at("10.2.0.77", 80))).text() << "\n";
+  std::cout << "4 fin " << rig_.from_underlay(tcp(client_, backend_, kFin | kAck)).text() << "\n";
+  std::cout << "5 data " << rig_.from_local(tcp(backend_, client_, kAck)).text() << "\n";
+  std::cout << "6 hostile " << rig_.from_underlay(balanced(tcp(client_, backend_), at("10.2.0.77", 80))).text() << "\n";
+  std::cout << "7 data " << rig_.from_local(tcp(backend_, client_, kAck)).text() << "\n";
+  std::cout << "8 client ack " << rig_.from_underlay(tcp(client_, backend_, kAck)).text() << "\n";
+}
+TEST_F(Dsr, XHalfClosedTakeoverOfBalanced) {
+  (void)rig_.from_underlay(from_node(balanced(tcp(client_, backend_), vip_)));
+  (void)rig_.from_local(tcp(backend_, client_, kSyn | kAck));
+  (void)rig_.from_underlay(from_node(plain(tcp(client_, backend_, kAck))));
+  (void)rig_.from_underlay(from_node(plain(tcp(client_, backend_, kFin | kAck))));
+  std::cout << "data " << rig_.from_local(tcp(backend_, client_, kAck)).text() << "\n";
+  std::cout << "hostile " << rig_.from_underlay(balanced(tcp(client_, backend_), at("10.2.0.77", 80))).text() << "\n";
+  std::cout << "data " << rig_.from_local(tcp(backend_, client_, kAck)).text() << "\n";
+}
+TEST_F(Dsr, XPreempt) {
+  const Endpoint server = at("10.5.0.53", 53), pod = at("10.1.0.10", 40000);
+  std::cout << "ours without " << rig_.from_local(udp(at("10.1.0.10", 40001), server)).text() << "\n";
+  std::cout << "hostile " << rig_.from_underlay(balanced(udp(server, pod), at("10.2.0.77", 5353))).text() << "\n";
+  std::cout << "ours " << rig_.from_local(udp(pod, server)).text() << "\n";
+  std::cout << "true answer " << rig_.from_underlay(udp(server, pod)).text() << "\n";
+  const Endpoint web = at("10.5.0.53", 443), pod2 = at("10.1.0.10", 40002);
+  std::cout << "hostile syn " << rig_.from_underlay(balanced(tcp(web, pod2), at("10.2.0.77", 443))).text() << "\n";
+  std::cout << "our syn " << rig_.from_local(tcp(pod2, web)).text() << "\n";
+  std::cout << "server's synack " << rig_.from_underlay(tcp(web, pod2, kSyn | kAck)).text() << "\n";
+}
+TEST_F(Dsr, XHalfClosedOwnConnection) {  // our pod's own connection to a native server
+  const Endpoint web = at("10.5.0.53", 443), pod = at("10.1.0.10", 40002);
+  (void)rig_.from_local(tcp(pod, web));
+  (void)rig_.from_underlay(tcp(web, pod, kSyn | kAck));
+  (void)rig_.from_local(tcp(pod, web, kAck));
+  std::cout << "hostile before " << rig_.from_underlay(balanced(tcp(web, pod), at("10.2.0.77", 443))).text() << "\n";
+  (void)rig_.from_local(tcp(pod, web, kFin | kAck));
+  std::cout << "server data " << rig_.from_underlay(tcp(web, pod, kAck)).text() << "\n";
+  std::cout << "hostile " << rig_.from_underlay(balanced(tcp(web, pod), at("10.2.0.77", 443))).text() << "\n";
+  std::cout << "server data " << rig_.from_underlay(tcp(web, pod, kAck)).text() << "\n";
+  std::cout << "our ack " << rig_.from_local(tcp(pod, web, kAck)).text() << "\n";
+}
+TEST_F(Dsr, XAnswerFirst) {
+  const Endpoint svc = at("10.200.0.99", 53);
+  rig_.set_backends(svc, 19, {backend(19, backend_, 1)}, {0}, IpProtocol::kUdp);
+  const Endpoint client = rig_.at.north;
+  std::cout << "late answer " << rig_.from_local(udp(backend_, client)).text() << "\n";
+  for (const FlowRecord& f : rig_.flows()) { (void)f; std::cout << "flow\n"; }
+  for (int i = 0; i < 3; ++i)
+    std::cout << "lb " << rig_.from_underlay(from_node(balanced(udp(client, backend_), vip_))).text() << "\n";
+}
+TEST_F(Dsr, XIdentity) {
+  rig_.engine().upsert_endpoints(std::vector{EndpointEntry{Realm{0}, client_.address, ClusterId{5}, Identity{5 << 16 | 777}, kNoPeer}});
+  std::cout << "imp " << rig_.from_underlay(balanced(udp(client_, backend_), vip_)).text() << "\n";
+  for (const FlowRecord& f : rig_.flows()) std::cout << "identity " << f.source_identity.value() << "\n";
+}
+TEST_F(Dsr, XSmallPackets) {
+  // every truncation of a packet with option, and every option length
+  const FrameBytes whole = balanced(tcp(client6_, backend6_), vip6_).bytes();
+  for (std::size_t n = 14; n < whole.size(); ++n) (void)rig_.raw(true, FrameBytes(whole.begin(), whole.begin() + static_cast<long>(n)));
+  for (std::size_t at = 14; at < whole.size(); ++at) for (int v : {0, 1, 0x3f, 0x80, 0xff}) {
+    FrameBytes f = whole; f[at] = static_cast<std::uint8_t>(v); (void)rig_.raw(true, f);
+  }
+}
+TEST_F(Dsr, XTwoOptions) {
+  PacketSpec packet = balanced(udp(client_, backend_), vip_);
+  auto o = packet.tunnel->options; auto two = o; two.insert(two.end(), o.begin(), o.end());
+  packet.tunnel->options = two;
+  std::cout << "two " << rig_.from_underlay(packet).text() << "\n";
+  FrameBytes many; while (many.size() < 240) many.insert(many.end(), {1,2,3,0});
+  packet.tunnel->options = o; packet.tunnel->options.insert(packet.tunnel->options.end(), many.begin(), many.end());
+  std::cout << "252 " << packet.tunnel->options.size() << rig_.from_underlay(packet).text() << "\n";
+  std::cout << "r " << rig_.from_local(udp(backend_, client_)).text() << "\n";
+}
+TEST_F(Dsr, XTooLong) {
+  expect_delivered(rig_.from_underlay(balanced(udp(client_, backend_), vip_)), client_, backend_);
+  PacketSpec p = udp(client_, backend_).with_payload(1430);
+  std::cout << "long " << rig_.from_underlay(balanced(p, vip_)).text() << "\n";
+}
+
+
+TEST_F(Dsr, YHalfClosedOwnConnection) {
+  const Endpoint web = at("10.5.0.53", 443), pod = at("10.1.0.10", 40002);
+  (void)rig_.from_local(tcp(pod, web));
+  (void)rig_.from_underlay(tcp(web, pod, kSyn | kAck));
+  (void)rig_.from_local(tcp(pod, web, kAck));
+  (void)rig_.from_local(tcp(pod, web, kFin | kAck));
+  std::cout << "server data " << rig_.from_underlay(tcp(web, pod, kAck)).text() << "\n";
+  std::cout << "hostile " << rig_.from_underlay(balanced(tcp(web, pod), at("10.2.0.77", 443))).text() << "\n";
+  std::cout << "server data " << rig_.from_underlay(tcp(web, pod, kAck)).text() << "\n";
+  std::cout << "our ack " << rig_.from_local(tcp(pod, web, kAck)).text() << "\n";
+}
+TEST_F(Dsr, YHalfClosedClusterNorth) {  // own node's balanced connection for client of north; hostile north? and client direct by west for native done
+  const Endpoint client = rig_.at.north;
+  (void)rig_.from_underlay(from_node(balanced(tcp(client, backend_), vip_)));
+  (void)rig_.from_local(tcp(backend_, client, kSyn | kAck));
+  (void)rig_.from_underlay(from_node(plain(tcp(client, backend_, kAck))));
+  (void)rig_.from_local(tcp(backend_, client, kFin | kAck));
+  std::cout << "hostile west " << rig_.from_underlay(balanced(tcp(client, backend_), at("10.2.0.77", 80))).text() << "\n";
+}
+TEST_F(Dsr, YUnlinkedReplies) {
+  (void)rig_.from_underlay(balanced(udp(client_, backend_), vip_));
+  rig_.set_clusters({PathRig::kWestGateway}, false);
+  std::cout << "reply " << rig_.from_local(udp(backend_, client_)).text() << "\n";
+}
+TEST_F(Dsr, YNames) {
+  for (const char* n : {"0.0.0.1", "192.0.2.254", "192.0.2.200", "10.1.0.1", "10.1.0.2"}) {
+    std::cout << n << " " << rig_.from_underlay(balanced(udp(client_, backend_), at(n, 80))).text() << "\n";
+  }
+}
+TEST_F(Dsr, YSquat) {
+  (void)rig_.from_underlay(balanced(tcp(client_, backend_), at("10.2.0.77", 80)));
+  std::cout << "node's syn " << rig_.from_underlay(from_node(balanced(tcp(client_, backend_), vip_))).text() << "\n";
+  const Endpoint c2 = at("10.5.0.9", 4712);
+  (void)rig_.from_underlay(balanced(udp(c2, backend_), at("10.2.0.77", 80)));
+  std::cout << "node's udp " << rig_.from_underlay(from_node(balanced(udp(c2, backend_), vip_))).text() << "\n";
+}
+TEST_F(Dsr, YSquatRetry) {  // our pod retries its SYN
+  const Endpoint web = at("10.5.0.53", 443), pod2 = at("10.1.0.10", 40002);
+  (void)rig_.from_underlay(balanced(tcp(web, pod2), at("10.2.0.77", 443)));
+  std::cout << "pod's rst " << rig_.from_local(tcp(pod2, web, kRst | kAck)).text() << "\n";
+  std::cout << "our syn " << rig_.from_local(tcp(pod2, web)).text() << "\n";
+}
+TEST_F(Dsr, YBig) {
+  const Endpoint backend = backend_;
+  PacketSpec p = udp(client_, backend).with_payload(1460);
+  p.dont_fragment = true;
+  std::cout << "first " << rig_.from_underlay(balanced(udp(client_, backend), vip_)).text() << "\n";
+  std::cout << "big " << rig_.from_underlay(balanced(p, vip_)).text() << "\n";
+  std::cout << "big tcp " << rig_.from_underlay(balanced(tcp(client_, backend), vip_)).text() << "\n";
+  PacketSpec t = tcp(client_, backend, kAck).with_payload(1430);
+  t.dont_fragment = true;
+  std::cout << "big tcp " << rig_.from_underlay(plain(t)).text() << "\n";
+}
+
+
+TEST_F(Dsr, ZPolicyByIdentity) {
+  constexpr std::uint32_t kTrusted = 900;
+  constexpr std::uint32_t kFive = 5 << 16 | 777;
+  rig_.engine().upsert_endpoints(std::vector{
+    EndpointEntry{Realm{0}, client_.address, ClusterId{5}, Identity{kFive}, kNoPeer},
+    EndpointEntry{Realm{0}, backend_.address, ClusterId{1}, Identity{kLocalBackendIdentity}, kNoPeer}});
+  PolicyDelta policies;
+  policies.select(kTrusted, {kFive});
+  policies.ingress(kLocalBackendIdentity, enforced({allow(kTrusted)}));
+  ASSERT_TRUE(rig_.engine().publish(policies.delta).ok());
+  std::cout << "west itself " << rig_.from_underlay(rig_.tunnelled(udp(rig_.at.west, backend_), rig_.at.west_gateway, kWestIdentity)).text() << "\n";
+  std::cout << "west as five, no option " << rig_.from_underlay(plain(udp(client_, backend_))).text() << "\n";
+  std::cout << "west as five, other client " << rig_.from_underlay(balanced(udp(at("10.5.0.10", 1), backend_), vip_)).text() << "\n";
+  std::cout << "west as five, option " << rig_.from_underlay(balanced(udp(client_, backend_), vip_)).text() << "\n";
+}
+TEST_F(Dsr, ZManyPreempt) {
+  const Endpoint dns = at("10.5.0.53", 53);
+  unsigned taken = 0;
+  for (unsigned p = 32768; p < 61000; ++p)
+    (void)rig_.from_underlay(balanced(udp(dns, {Actors::ip("10.1.0.10"), static_cast<std::uint16_t>(p)}), at("10.2.0.77", 5353)));
+  for (unsigned p = 32768; p < 61000; p += 97) {
+    const Outcome o = rig_.from_local(udp({Actors::ip("10.1.0.10"), static_cast<std::uint16_t>(p)}, dns));
+    if (!o.out.empty() && o.out.back().packet.source == Actors::ip("10.2.0.77")) ++taken;
+  }
+  std::cout << "taken " << taken << " of " << (61000 - 32768) / 97 + 1 << " flows " << rig_.flows().size() << "\n";
+}
+TEST_F(Dsr, ZAnswerFirstKeepsOn) {
+  const Endpoint svc = at("10.200.0.99", 53);
+  rig_.set_backends(svc, 19, {backend(19, backend_, 1)}, {0}, IpProtocol::kUdp);
+  const Endpoint client = rig_.at.north;
+  (void)rig_.from_local(udp(backend_, client));
+  std::cout << "own client direct " << rig_.from_underlay(rig_.tunnelled(udp(client, backend_), rig_.at.north_gateway, kNorthIdentity)).text() << "\n";
 }
 
 }  // namespace
