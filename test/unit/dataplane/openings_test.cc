@@ -2,9 +2,11 @@
 // tell.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <functional>
 #include <vector>
 
+#include "dataplane/publish/opening_memory.h"
 #include "test/support/boot_clock.h"
 #include "test/support/path_rig.h"
 
@@ -349,6 +351,60 @@ TEST_F(Openings, AServiceThatIsNotWatchedAnyMoreIsToldNothingOf) {
   (void)ask(tcp(at.client, kVip));
   publish(kVip, kService, IpProtocol::kTcp, false);
   (void)answer(refusal(at.client));
+  EXPECT_EQ(told(), Texts{});
+}
+
+
+TEST_F(Openings, ZZ_OneClientAmongSeveralHidesTheOther) {
+  (void)ask(tcp(kNeighbour, kVip));
+  (void)answer(tcp(at.west, kNeighbour, kSyn | kAck));
+  pass(1);
+  std::vector<Endpoint> mine;
+  for (std::uint16_t p = 50000; p < 50003; ++p) mine.push_back({at.client.address, p});
+  for (const std::uint64_t wait : {0, 1, 1}) {
+    pass(wait);
+    for (const auto& c : mine) (void)ask(tcp(c, kVip));  // e.g. with a wrong TCP checksum: the backend does not answer
+  }
+  pass(2);
+  (void)ask(tcp({at.client.address, 50010}, kVip));
+  (void)answer(tcp(at.west, {at.client.address, 50010}, kSyn | kAck));
+  for (const auto& c : mine) (void)ask(tcp(c, kVip));
+  EXPECT_EQ(told(), (Texts{"silent 10.1.0.10 of several", "silent 10.1.0.10 of several", "silent 10.1.0.10 of several"}));
+}
+
+TEST_F(Openings, ZZ_ClientClocks) {
+  OpeningMemory m;
+  (void)m.answered(ServiceId{1}, 7, Seconds{101});
+  EXPECT_TRUE(m.failed(ServiceId{1}, 8, Seconds{100}));
+}
+
+TEST_F(Openings, ZZ_SctpInitThatIsRefusedByContent) {
+  (void)ask(sctp(at.client, kVip).with_payload(16));
+  (void)answer(sctp(at.west, at.client).with_payload(16).with_first_byte(6));
+  EXPECT_EQ(told(), Texts{});
+}
+
+
+TEST_F(Openings, ZZ_ClientsOfAnotherCluster) {
+  auto set = std::make_shared<BackendSet>();
+  set->backends = {backend(kBackend, at.client, 1)};
+  set->ring = {0};
+  FrontendEntry entry;
+  entry.key = {Realm{0}, kVip.address, IpProtocol::kTcp, L4Port{kVip.port}};
+  entry.service = ServiceId{kService};
+  entry.backends = std::move(set);
+  entry.watched = true;
+  TableDelta delta;
+  delta.upsert_frontends.push_back(entry);
+  ASSERT_TRUE(rig->engine().publish(delta).ok());
+  for (const std::uint64_t wait : {0, 1, 1, 2}) {
+    pass(wait);
+    for (std::uint8_t host = 1; host < 4; ++host) {
+      const Endpoint c{IpAddress::ipv4(Be32::of(0x0a020500u + host)), 40000};
+      const Outcome o = rig->from_underlay(tcp(c, kVip).in_tunnel(at.west_gateway, at.gateway, kWestIdentity));
+      printf("%s\n", o.text().c_str());
+    }
+  }
   EXPECT_EQ(told(), Texts{});
 }
 

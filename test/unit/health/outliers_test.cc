@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <cstdio>
+
 #include "control/health/outliers.h"
 
 namespace isthmus {
@@ -304,6 +307,31 @@ TEST_F(OutlierCases, ClientsWithoutEndAreRememberedToALimitAndEjectNobody) {
   fail(1, 2, {500, 501});
   EXPECT_THAT(settle(), ElementsAre(testing::AllOf(testing::Field(&Change::backend, BackendId{1}),
                                                    testing::Field(&Change::ejected, true))));
+}
+
+
+TEST_F(OutlierCases, ZZ_OneOfSeveral) {
+  // what the engine told: Y was answered a second ago, but told nothing of it
+  fail(1, 3, {1});
+  EXPECT_THAT(settle(), IsEmpty());
+}
+
+// 20 clients, 10 backends. 10 s during which nothing passes; the SYNs of then expire 30 s later, among answers.
+TEST(ZZIsolated, HealedOutage) {
+  Outliers o; o.set_rules({5, 30, 50}); seconds now{1000};
+  o.begin(); for (std::uint32_t i=1;i<=10;++i) o.see(BackendId{i},{ClusterId{kWest},L4Port{80}}); o.end();
+  std::uint32_t x = 12345; const auto rnd = [&](std::uint32_t n){ x = x*1664525u+1013904223u; return (x>>16)%n; };
+  std::size_t ejections = 0;
+  for (unsigned s = 0; s < 10; ++s, ++now) {       // 30 to 40 s after the outage's start: it is over since 20 s
+    for (unsigned slot = 0; slot < 5; ++slot) {     // settle each 200 ms
+      for (unsigned k = 0; k < 4; ++k) {            // 20 connections a second opened then, and as many are now
+        o.note({ServiceId{1},BackendId{1+rnd(10)},client(1+rnd(20)),Kind::kSilent,true},now);
+        o.note({ServiceId{1},BackendId{1+rnd(10)},client(1+rnd(20)),Kind::kAnswered,false},now);
+      }
+      for (const auto& c : o.settle(now)) ejections += c.ejected;
+    }
+  }
+  EXPECT_EQ(ejections, 0u);
 }
 
 }  // namespace
