@@ -70,7 +70,7 @@ struct EngineOptions {
   FlowTimeouts timeouts;
   std::uint32_t fragments = kDefaultFragmentedDatagrams;  // datagrams in fragments at a time; 0: none
   Seconds fragment_timeout{2};                            // how long a datagram's fragments may take
-  std::uint32_t icmp_errors_per_second = 100;             // that we originate, per worker
+  std::uint32_t icmp_errors_per_second = 100;             // of ours, and passed on without a connection; per worker
   std::uint32_t echo_answers_per_second = 1000;           // to pings of VIPs, per worker and source prefix; 0: none
   std::uint32_t flow_events_per_second = 10000;  // of each verdict, per worker; events above it are only counted
   bool drive_by_caller = false;                  // no threads: the caller calls run_round() (benchmarks, packet tests)

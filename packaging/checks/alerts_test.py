@@ -20,8 +20,7 @@ GATEWAY = 'instance="gw:9979",job="isthmus"'
 NOT_ALERTED = {"policy_denied", "policy_deny", "ttl_exceeded", "unsupported_l2", "unsupported_l4", "unsupported_icmp",
                "malformed", "ip_fragment", "ecn_not_capable", "martian", "source_removed", "no_frontend", "transit",
                "no_mapping", "midstream", "fragment_timeout", "source_range", "source_route", "extension_headers",
-               "untranslatable", "echo_limit", "icmp_limited",
-               "icmp_reporter"}
+               "untranslatable", "echo_limit", "icmp_limited", "icmp_reporter"}
 # A sound gateway for an hour, a sample a minute: series → values.
 SOUND = {
     f"up{{{GATEWAY}}}": "1x60",

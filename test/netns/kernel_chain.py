@@ -143,7 +143,7 @@ def rows(source, target, port):
             f"{family} UDP without data": [ip() / UDP(sport=port + 1, dport=4711)],
             f"{family} UDP of one byte": [ip() / UDP(sport=port + 2, dport=4711) / Raw(b"x")],
             f"{family} UDP, full size": [ip() / UDP(sport=port + 3, dport=4711) / Raw(b"isthmus." * 160)],
-            f"{family} UDP to port 0": [ip() / UDP(sport=port + 4, dport=9) / data],
+            f"{family} UDP to another port": [ip() / UDP(sport=port + 4, dport=9) / data],
             f"{family} TCP SYN with options": [ip() / TCP(sport=port, dport=80, flags="S", seq=7, options=[
                 ("MSS", 1200), ("SAckOK", b""), ("Timestamp", (1, 0)), ("NOP", None), ("WScale", 7)])],
             f"{family} SCTP": [ip() / SCTP(sport=port, dport=80, tag=0) / SCTPChunkInit(init_tag=9)],

@@ -24,7 +24,7 @@ DIFFER = {
     "by a router 6": "the same",
 }
 # Of kernel_chain.rows(): what has no port, or another than the service's.
-NO_SERVICE = ("echo", "GRE", "to port 0")
+NO_SERVICE = ("echo", "GRE", "to another port")
 
 
 class Dnat(FleetCase):
