@@ -194,6 +194,27 @@ bool is_tunnel_fragment(const PathContext& context, const TunnelMatch& match, co
          context.snapshot->peers->find(sender_of(packet)) != kNoPeer;
 }
 
+void take_off_atomic_header(const TunnelMatch& match, Packet& packet) noexcept {
+  if (packet.family != Family::kIpv6 || !match.is_udp_to_us(packet)) {
+    return;
+  }
+  constexpr std::uint16_t kPart = net::Ipv6Fragment::kOffset | net::Ipv6Fragment::kMoreFragments;
+  if ((net::at<net::Ipv6Fragment>(packet.ip + sizeof(net::Ipv6))->fragment.host() & kPart) != 0) {
+    return;
+  }
+  constexpr auto kBytes = static_cast<std::uint32_t>(sizeof(net::Ipv6Fragment));
+  constexpr std::size_t kBefore = sizeof(net::Ethernet) + sizeof(net::Ipv6);
+  Frame& frame = *packet.frame;
+  std::memmove(frame.data + kBytes, frame.data, kBefore);
+  frame.data += kBytes;
+  frame.length -= kBytes;
+  packet.ip += kBytes;
+  packet.ip_bytes -= kBytes;
+  auto* header = net::at<net::Ipv6>(packet.ip);
+  header->next_header = static_cast<std::uint8_t>(IpProtocol::kUdp);
+  header->payload_length = Be16::of(static_cast<std::uint16_t>(packet.ip_bytes - sizeof(net::Ipv6)));
+}
+
 std::optional<DropReason> assemble_tunnel(PathContext& context, const TunnelMatch& match, Packet& packet) noexcept {
   const auto part = fragment_part(packet);
   if (!part || context.shared.options.fragments == 0) {

@@ -25,6 +25,9 @@ std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const 
       return drop;
     }
   }
+  if (tunnel != nullptr) {
+    take_off_atomic_header(*tunnel, packet);
+  }
   if (tunnel != nullptr && tunnel->is_tunnel(packet)) {
     return decapsulate(context, packet);
   }

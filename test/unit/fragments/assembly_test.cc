@@ -63,6 +63,23 @@ TEST_F(Assembly, MakesTunnelPacketsOfFragmentsInAnyOrder) {
   }
 }
 
+// RFC 6946: it has a fragment header, and is whole.
+TEST_F(Assembly, IsNotWaitedForOfAPacketThatIsAllOfItsFragments) {
+  PathRig::Options options;
+  options.underlay = Family::kIpv6;
+  PathRig rig(options);
+  const FrameBytes ip = without_ethernet(udp_packet(rig).bytes());
+  for (int i = 0; i < 2; ++i) {  // of the same identification
+    const Outcome outcome = rig.raw(true, framed(part_of(ip, 0, ip.size() - 40, false)));
+    const Output out = outcome.only();
+    EXPECT_FALSE(out.underlay);
+    EXPECT_EQ(out.packet.payload, 1300u);
+    EXPECT_TRUE(out.packet.payload_is_pattern);
+  }
+  EXPECT_EQ(rig.counters().assembled, 0u);
+  EXPECT_EQ(rig.counters().decapsulated, 2u);
+}
+
 TEST_F(Assembly, IsOfFragmentsInFragmentsToo) {
   PathRig rig;
   std::vector<FrameBytes> out;
