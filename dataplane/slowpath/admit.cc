@@ -81,7 +81,9 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
   bool miss_is_sure = false, ports_tried = false;
   for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
     context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
-    const bool reopens = hit && !packet.icmp_error && FlowTable::reopens(hit, packet.tcp_flags);
+    const bool reopens =
+        hit && !packet.icmp_error &&
+        (FlowTable::reopens(hit, packet.tcp_flags) || dsr_claim(context, packet, hit) == DsrClaim::kBeginsAnew);
     PacketFacts facts = facts_of(context, packet, reopens ? Hit{} : hit);
     facts.alternative = alternative;
     facts.hints = attempt == 0 && !reopens ? hints : nullptr;
@@ -122,7 +124,7 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
 }
 
 bool stands_by_parts(SlowContext& context, Packet& packet, const Hit& hit, Parts parts, const Hints* hints) noexcept {
-  if (!is_by_parts(packet, hit) || !recheck(context, packet, hit, parts, hints)) {
+  if (!is_by_parts(packet, hit) || packet.dsr_words != 0 || !recheck(context, packet, hit, parts, hints)) {
     return false;
   }
   packet.block = hit.block;
@@ -194,7 +196,7 @@ bool opened_by_burst(SlowContext& context, Packet& packet, Hit& hit) noexcept {
   }
   hit = context.shared.flows->find(context.worker, packet.key);
   const EpochTable& epochs = context.shared.flows->epochs();
-  if (!hit || packet.icmp_error) {
+  if (!hit || packet.icmp_error || packet.dsr_words != 0) {
     return false;
   }
   packet.line = &hit.line();
