@@ -21,14 +21,11 @@ struct ServiceAddress {
   return family == Family::kIpv4 ? 8 : 20;
 }
 
-// Notes the option whose body is at `body`, in front of the headers of the packet, which have been parsed. Of TCP only
-// a SYN asks for anything, as with Cilium; an ICMP error never does. False: it is of the other family.
+// Notes the option whose body is at `body`, in front of the headers of the packet, which have been parsed. False: it is
+// of the other family.
 [[nodiscard]] inline bool note_dsr(Packet& packet, const std::uint8_t* body) noexcept {
-  constexpr std::uint8_t kFlags = net::Tcp::kSyn | net::Tcp::kAck | net::Tcp::kFin | net::Tcp::kRst;
-  const bool tcp = packet.key.protocol == IpProtocol::kTcp;
-  const bool asks = !packet.icmp_error && (!tcp || (packet.tcp_flags & kFlags) == net::Tcp::kSyn);
   const auto distance = packet.ip - sizeof(net::Ethernet) - body;  // 63 words of options at most
-  packet.dsr_words = (asks ? static_cast<unsigned>(distance / 4) : 0u) & 0x7fu;
+  packet.dsr_words = static_cast<unsigned>(distance / 4) & 0x7fu;
   const std::uint32_t bytes = (body[-1] & 0x1fu) * 4u;  // as the option's header says
   return bytes == dsr_body_bytes(packet.family);
 }

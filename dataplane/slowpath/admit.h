@@ -22,10 +22,11 @@ void report_first_reply(SlowContext& context, const Packet& packet) noexcept;
 enum class DsrClaim : std::uint8_t {
   kStands,      // belongs to it
   kBeginsAnew,  // another connection with the same key: for another service, or for none
-  kIntrudes,    // not the sender's cluster has opened it
+  kIntrudes,    // the connection is not the sender's to use, nor to end
 };
-// (events.cc)
+// (dsr.cc)
 [[nodiscard]] DsrClaim dsr_claim(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept;
+// (events.cc)
 [[nodiscard]] PacketFacts facts_of(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept;
 
 }  // namespace isthmus

@@ -220,6 +220,7 @@ void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
   decision.reply_known = decision.reply_known && reply_origin(in, decision, origin);
   if (decision.reply_known) {
     set_origin(origin, decision.destination.identity, decision, decision.reply_block);
+    decision.reply_block.valid_until = decision.dsr ? decision.valid_until : Seconds{0};
     set_egress(decision.reply_egress, decision.reply_block);
   }
   set_parts(in, decision);

@@ -200,7 +200,7 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
     describe(context, packet, decision, connection);
     const Hit taken = flows.find(context.worker, decision.new_reply, decision.reply_hash, context.now);
     if (taken && !displaces) {
-      const std::uint32_t number = flows.yields(taken, connection);
+      const std::uint32_t number = decision.dsr ? 0 : flows.yields(taken, connection);
       yielding = number > most ? port : yielding;
       most = std::max(most, number);
       continue;

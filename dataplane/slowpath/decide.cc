@@ -78,7 +78,7 @@ Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
     return std::nullopt;
   }
   const Refusal refusal = route_dsr_reply(in, decision);
-  return refusal ? refusal : check_dsr_name(in, decision);
+  return refusal ? refusal : check_dsr(in, decision);
 }
 
 // RFC 5508 section 4: an error must come from the cluster that the quoted packet was sent to.
@@ -168,10 +168,10 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (in.facts.intrudes) [[unlikely]] {
     return in.facts.dsr ? DropReason::kDsrOption : DropReason::kSourceOutsideCluster;
   }
-  const bool stray = decision.opens && in.facts.icmp_error;
-  if (stray && decision.dsr) {  // what its option says is of no connection
-    return DropReason::kUnsupportedIcmp;
+  if (in.facts.dsr && in.facts.icmp_error) [[unlikely]] {  // nobody has asked a service by an error
+    return DropReason::kDsrOption;
   }
+  const bool stray = decision.opens && in.facts.icmp_error;
   if (const Refusal refusal = stray ? check_quote(in) : std::nullopt) {
     return refusal;
   }
@@ -202,8 +202,7 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
     look_up(in, decision, target, hints != nullptr ? hints->target_hash : address_hash(in.facts.key.realm, target),
             decision.destination);
     const Refusal refusal = decide_target(in, decision);
-    const bool named = decision.dsr && decision.direction == Direction::kReply;
-    return refusal || !named ? refusal : check_dsr_name(in, decision);
+    return refusal || !decision.dsr ? refusal : check_dsr(in, decision);
   }
   decision.reply = &decision.new_reply;
   return decision.frontend != nullptr ? decide_service(in, decision) : decide_direct(in, decision);
@@ -256,10 +255,6 @@ Refusal decide_target(const DecisionInput& in, Decision& decision) noexcept {
     return DropReason::kNoRoute;
   }
   if (decision.source.cluster != own && decision.destination.cluster != own) {
-    return DropReason::kTransit;
-  }
-  const End& backend = decision.direction == Direction::kForward ? decision.destination : decision.source;
-  if (decision.dsr && backend.cluster != own) {  // its replies would have to cross in a name that nobody there knows
     return DropReason::kTransit;
   }
   if (const Refusal refusal = check_policy(in, decision)) {

@@ -23,42 +23,6 @@ PacketFacts facts_of(const SlowContext& context, const Packet& packet, const Hit
   return facts;
 }
 
-namespace {
-
-bool opened_by_sender(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept {
-  const ConnectionShared& shared = hit.shared();
-  if (packet.origin.side() != Side::kFabric || shared.from != Side::kFabric || hit.connection->starts_with_answer()) {
-    return false;
-  }
-  const ClusterId opener = shared.cluster != kNoCluster ? shared.cluster : context.shared.options.cluster;
-  return (*context.snapshot->peers)[packet.origin.peer()].cluster == opener;
-}
-
-}  // namespace
-
-// Without an option: a SYN asks for no service, and so does UDP of somebody else, because a load balancer's has one.
-// Parts of a datagram follow their first one.
-DsrClaim dsr_claim(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept {
-  const bool balanced = (hit.shared().user_flags() & kDsrFlag) != 0, option = packet.dsr_words != 0;
-  if ((!balanced && !option) || hit.direction != Direction::kForward || packet.icmp_error ||
-      packet.fragment == Fragment::kLater) {
-    return DsrClaim::kStands;
-  }
-  const bool own = opened_by_sender(context, packet, hit);
-  if (!option) {
-    const bool tcp = packet.key.protocol == IpProtocol::kTcp;
-    const bool anew = tcp ? tcp_flag::is_opening(packet.tcp_flags) : !own;
-    return anew ? DsrClaim::kBeginsAnew : own ? DsrClaim::kStands : DsrClaim::kIntrudes;
-  }
-  if (!own) {
-    return DsrClaim::kIntrudes;
-  }
-  const DirectionBlock* reply = context.shared.flows->block(*hit.connection, Direction::kReply);
-  const bool same = balanced && reply != nullptr &&
-                    dsr_service(packet) == ServiceAddress{reply->source(packet.family), reply->source_port};
-  return same ? DsrClaim::kStands : DsrClaim::kBeginsAnew;
-}
-
 FlowEventContext event_of(const Decision& decision, bool first) noexcept {
   FlowEventContext event;
   event.first = first;

@@ -127,7 +127,7 @@ Refusal validate_fabric_source(const DecisionInput& in, Decision& decision) noex
     return refusal;
   }
   if (decision.dsr && decision.direction == Direction::kForward) [[unlikely]] {
-    if (const Refusal refusal = check_dsr(in, decision, peer)) {
+    if (const Refusal refusal = check_dsr_sender(in, decision, peer)) {
       return refusal;
     }
   } else if (decision.source.cluster != peer.cluster) {

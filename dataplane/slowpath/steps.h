@@ -57,9 +57,10 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
 [[nodiscard]] Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept;
 // Whether the sender of a connection's forward direction, by or after a DSR option, may forward for the client, which
 // need not be of its cluster. (dsr.cc)
-[[nodiscard]] Refusal check_dsr(const DecisionInput& in, const Decision& decision, const PeerRecord& sender) noexcept;
-// Whether who has opened it may have that service's name in the replies. (dsr.cc)
-[[nodiscard]] Refusal check_dsr_name(const DecisionInput& in, Decision& decision) noexcept;
+[[nodiscard]] Refusal check_dsr_sender(const DecisionInput& in, const Decision& decision,
+                                       const PeerRecord& sender) noexcept;
+// Of either direction: whether who has opened it may still have this backend answer in that service's name. (dsr.cc)
+[[nodiscard]] Refusal check_dsr(const DecisionInput& in, Decision& decision) noexcept;
 // Finds the frontend; an existing connection whose backend does not stand opens a new one. (service.cc)
 [[nodiscard]] Refusal find_service(const DecisionInput& in, Decision& decision) noexcept;
 // The two clusters are linked, and policy allows the two identities. (policy.cc)

@@ -59,6 +59,8 @@ class Balanced(FleetCase):
                                        gateway_manifest(SOUTH.gateways[0], [SOUTH.gateways[0].underlay])])
         hub.write("fleet/outside.yaml", [cluster_manifest(OUTSIDE).replace("spec:", "spec:\n  encapsulation: none")])
         hub.write("fleet/dsr.yaml", [profile_manifest([SOUTH, OUTSIDE, NORTH]).replace("name: fleet", "name: dsr")])
+        hub.write_service(NORTH, "load", [BACKEND], ports=(("load", "TCP", PORT, PORT),))
+        cls.fleet.allocate("shop/load", "north")  # else the gateway knows of no backend at that port
         cls.client = cls.fleet.pod("outside", "client")
         wait_until(lambda: cls.answers(VIPS[0]) and cls.answers(VIPS[1]), what="the VIP answers in both families")
 
@@ -155,9 +157,14 @@ class Balanced(FleetCase):
     def refused():
         """Rows of description, drop reason, and packet."""
         option, critical = dsr_option(VIPS[0], 80), struct.pack("!HBB", 0x0102, 0x80, 0)
-        west = pod("west-client").ipv4
+        west, own = pod("west-client").ipv4, pod("north-client").ipv4
         return (
             ("a client of a cluster that is not the balancer's", "source_outside_cluster", tunnelled(option, west)),
+            ("a pod of the backend's own cluster", "source_outside_cluster", tunnelled(option, own)),
+            ("a port that no service has", "dsr_option", tunnelled(option, port=UDP_ECHO_PORT + 1)),
+            ("loopback as name", "dsr_option", tunnelled(dsr_option("127.0.0.1", 80))),
+            ("the gateway's own address as name", "dsr_option", tunnelled(dsr_option(NORTH_ADDRESS, 80))),
+            ("twice", "malformed", tunnelled(option + option)),
             ("no option", "source_outside_cluster", tunnelled(b"")),
             ("a name in west's prefixes", "dsr_option", tunnelled(dsr_option("10.2.0.1", 80))),
             ("no port", "dsr_option", tunnelled(dsr_option(VIPS[0], 0))),
@@ -168,7 +175,7 @@ class Balanced(FleetCase):
         )
 
 
-def tunnelled(option, source="10.5.0.77", vni=WORLD):
+def tunnelled(option, source="10.5.0.77", vni=WORLD, port=UDP_ECHO_PORT):
     """A client's datagram to the backend, in Geneve from the balancer to north's gateway."""
     def ip(from_, to, payload):
         head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + 8 + len(payload), 0, 0, 64, 17, 0, packed(from_), packed(to))
@@ -177,7 +184,7 @@ def tunnelled(option, source="10.5.0.77", vni=WORLD):
     def udp(ports, payload):
         return struct.pack("!HHHH", *ports, 8 + len(payload), 0) + payload
     data = b"refused"
-    inner = ip(source, BACKEND.ipv4, data) + udp((4711, 9), data)
+    inner = ip(source, BACKEND.ipv4, data) + udp((4711, port), data)
     frame = geneve(vni, option, inner)
     return ip(SOUTH.gateways[0].underlay, NORTH_ADDRESS, frame) + udp((50000, 6081), frame)
 
