@@ -254,6 +254,24 @@ TEST_F(DsrLimits, RepliesStopWhenTheBalancersClusterIsNotLinkedAnyMore) {
   expect_answered(rig_.from_local(udp(backend_, client_)), vip_, client_);
 }
 
+// Its decision depends on as many words as there is room for: without that of the name, it has a time limit.
+TEST_F(DsrLimits, ABackendBehindANodeOfOursAnswersAClientByAnotherGateway) {
+  TableDelta delta;
+  delta.local_routes = {{*Prefix::parse("10.1.0.0/16"), DeviceId{1}, AdjacencyId{2}, kNode}};
+  ASSERT_TRUE(rig_.engine().publish(delta).ok());
+  rig_.set_clusters({PathRig::kWestOther});
+  const Endpoint client = rig_.at.west;
+  for (unsigned packet = 0; packet < 2; ++packet) {
+    const Output there = rig_.from_underlay(balanced(udp(client, backend_), vip_)).only();
+    EXPECT_EQ(there.packet.outer_destination, node_);
+    EXPECT_EQ(there.packet.source, client.address);
+    const PacketSpec answer = rig_.tunnelled(udp(backend_, client), node_, kLocalBackendIdentity);
+    const Output back = rig_.from_underlay(answer).only();
+    EXPECT_EQ(back.packet.outer_destination, rig_.at.west_other);
+    EXPECT_EQ(back.packet.source, vip_.address);
+  }
+}
+
 TEST_F(DsrLimits, RepliesAskPolicy) {
   expect_delivered(rig_.from_underlay(balanced(udp(client_, backend_), vip_)), client_, backend_);
   PolicyDelta policies;
