@@ -320,6 +320,25 @@ TEST_F(DsrLimits, DatagramsOfAClientOfTheBalancersClusterBeginAnew) {
   EXPECT_EQ(rig_.flows().size(), 1u);
 }
 
+// Of a client that is not published, they come with VNI 2 too: as if the option were not there, but for that.
+TEST_F(DsrLimits, AnOptionIsSeenWhereItsPacketsAreLikeTheClientsOwn) {
+  const Endpoint client = at("10.2.0.99", 7);
+  for (const bool is_tcp : {true, false}) {
+    SCOPED_TRACE(is_tcp ? "tcp" : "udp");
+    const auto packet = [&](std::uint8_t flags) {
+      return is_tcp ? tcp(client, backend_, flags) : udp(client, backend_);
+    };
+    expect_delivered(rig_.from_underlay(plain(packet(kSyn))), client, backend_);
+    expect_answered(rig_.from_local(is_tcp ? tcp(backend_, client, kSyn | kAck) : udp(backend_, client)), backend_,
+                    client);
+    expect_delivered(rig_.from_underlay(plain(packet(kAck))), client, backend_);
+    for (const int flags : {kSyn | 0, kAck | 0}) {
+      expect_dropped(balanced(packet(static_cast<std::uint8_t>(flags)), vip_), "dsr_option");
+    }
+    expect_answered(rig_.from_local(is_tcp ? tcp(backend_, client, kAck) : udp(backend_, client)), backend_, client);
+  }
+}
+
 // Both have the reply key of the backend and the client: the later one gets another source port, and both go on.
 TEST_F(DsrLimits, AConnectionThroughAVipOfTheFleetKeepsItsReplies) {
   const Endpoint client = rig_.at.west, vip = rig_.at.local_service;
