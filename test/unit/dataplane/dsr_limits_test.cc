@@ -355,6 +355,31 @@ TEST_F(DsrLimits, AConnectionThroughAVipOfTheFleetKeepsItsReplies) {
   EXPECT_EQ(rig_.flows().size(), 2u);
 }
 
+// Outside, the backend is known by its alias alone, which is what load balancers send to.
+TEST_F(DsrLimits, ABackendWithAnAliasIsServedByIt) {
+  const AliasPrefixes aliases = {{*Prefix::parse("10.1.0.0/16"), *Prefix::parse("10.101.0.0/16")}};
+  TableDelta delta;
+  delta.aliases = aliases;
+  delta.changed_clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.101.0.0/16")}, {}}};
+  ASSERT_TRUE(rig_.engine().publish(delta).ok());
+  const Endpoint alias = at("10.101.0.10", 40000), pod = rig_.at.client;
+  serve(pod, 31, IpProtocol::kTcp);
+  const auto expect_served = [&](const PacketSpec& packet) {
+    const Output out = rig_.from_underlay(packet).only();
+    EXPECT_EQ(out.packet.source, client_.address);
+    EXPECT_EQ(out.packet.destination, pod.address);
+  };
+  expect_served(balanced(tcp(client_, alias), vip_));
+  expect_reply(pod, client_, vip_, kSyn | kAck);
+  expect_served(plain(tcp(client_, alias, kAck)));
+  for (const char* name : {"10.1.0.99", "10.101.0.99"}) {
+    expect_dropped(balanced(tcp(client_, alias), at(name, 80)), "dsr_option");
+  }
+  expect_dropped(balanced(tcp(client_, pod), vip_), "alias_mismatch");
+  rig_.remove_service(service_of(pod, 31));
+  expect_dropped(plain(tcp(client_, alias, kAck)), "dsr_option");
+}
+
 // What is too long is told to the client, who has to know it of the service that it asked.
 class DsrErrors : public DsrLimits {
  protected:
