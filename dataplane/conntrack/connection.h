@@ -113,8 +113,8 @@ struct alignas(64) ConnectionShared {
   // The direction of the first packet that was seen. kReply: a connection that may have been opened elsewhere, taken up
   // by what looks like an answer.
   Direction first = Direction::kForward;
-  std::uint8_t reserved = 0;
-  ClusterId cluster;  // the other cluster that opened it; kNoCluster: our own
+  bool vouched = false;  // a load balancer has opened it for its client: counts for that one, and for `cluster`
+  ClusterId cluster;     // the other cluster that opened it; kNoCluster: our own
   std::uint8_t reserved_too[2] = {};
 
   // Of this process; 0: none.

@@ -148,7 +148,7 @@ void FlowTable::adopt_holder(std::uint32_t slot) noexcept {
   const WorkerId worker{static_cast<std::uint8_t>(slot % workers_)};
   const Holder holder = holders_.holder_of(connection.line(shared.first).key,
                                            connection.starts_with_answer() ? Side::kLocal : shared.from,
-                                           shared.peer.load(), shared.cluster);
+                                           shared.peer.load(), shared.cluster, shared.vouched);
   std::uint32_t place = HalfOpen::kNoPlace;
   if (connection.opened()) {
     holders_.add_open(holder);

@@ -107,7 +107,7 @@ bool FlowTable::evict(WorkerId worker, HalfOpen::Victim victim) noexcept {
 Holder FlowTable::holder_of(const NewConnection& request) const noexcept {
   const bool answer = request.first == Direction::kReply;
   return holders_.holder_of(answer ? request.reply : request.forward, answer ? Side::kLocal : request.from,
-                            request.peer, request.cluster);
+                            request.peer, request.cluster, request.vouched);
 }
 
 InsertResult FlowTable::insert(WorkerId worker, const NewConnection& request, Seconds now) noexcept {
@@ -224,6 +224,7 @@ inline void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Se
   s.from = request.from;
   s.to = request.to;
   s.first = request.first;
+  s.vouched = request.vouched;
   s.cluster = request.cluster;
   s.exit.store(request.exit, std::memory_order_relaxed);
   c.lines[0].key = request.forward;

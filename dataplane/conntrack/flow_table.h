@@ -80,8 +80,8 @@ struct ConnectionTraits {
   std::uint32_t exit = 0;  // see ConnectionShared::exit
   ClusterId cluster;       // see ConnectionShared::cluster
   Identity source_identity;
-  Side from = Side::kLocal;
-  Side to = Side::kLocal;
+  Side from = Side::kLocal, to = Side::kLocal;
+  bool vouched = false;          // see ConnectionShared::vouched
   std::uint32_t user_flags = 0;  // 16 bits
 };
 
@@ -244,7 +244,7 @@ class FlowTable {
   }
 
   // Change ------------------------------------------------------------------------------------------------------------
-  // Who a new connection counts for: the source of its first packet. Of `request`: keys, `first`, `from`, `peer`.
+  // Who a new connection counts for: the source of its first packet. Of `request`: keys, `first`, traits.
   [[nodiscard]] Holder holder_of(const NewConnection& request) const noexcept;
   // Its first half: of the source's address alone.
   [[nodiscard]] std::uint16_t source_holder(Realm realm, const IpAddress& address) const noexcept {

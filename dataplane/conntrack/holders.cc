@@ -19,11 +19,15 @@ std::uint16_t Holders::number_of(const IpAddress& address, std::uint64_t kind) c
   return static_cast<std::uint16_t>(1 + (hash >> 32) % (kNumbers - 1));
 }
 
-Holder Holders::holder_of(const FlowKey& opening, Side from, const IpAddress& peer, ClusterId cluster) const noexcept {
+Holder Holders::holder_of(const FlowKey& opening, Side from, const IpAddress& peer, ClusterId cluster,
+                          bool vouched) const noexcept {
   std::uint16_t number = 0;
   if (from == Side::kFabric) {
     number =
         cluster != kNoCluster ? number_of(IpAddress{}, secrets_[2] + cluster.value()) : number_of(peer, secrets_[2]);
+  }
+  if (vouched) [[unlikely]] {
+    return {number_of(opening.source(), opening.realm.value() + (std::uint64_t{number} << 16)), number};
   }
   return {source_of(opening.realm, opening.source()), number};
 }

@@ -26,9 +26,11 @@ class Holders {
  public:
   Holders();
 
-  // `cluster`: another one than ours; kNoCluster: it comes from the tunnel of `peer`, if from the fabric.
-  [[nodiscard]] Holder holder_of(const FlowKey& opening, Side from, const IpAddress& peer,
-                                 ClusterId cluster) const noexcept;
+  // `cluster`: another one than ours; kNoCluster: it comes from the tunnel of `peer`, if from the fabric. `vouched`: a
+  // load balancer there sends for the source (ConnectionShared), which is then told from the same address that opens
+  // connections itself.
+  [[nodiscard]] Holder holder_of(const FlowKey& opening, Side from, const IpAddress& peer, ClusterId cluster,
+                                 bool vouched) const noexcept;
   // Its first half: of the source endpoint alone.
   [[nodiscard]] std::uint16_t source_of(Realm realm, const IpAddress& address) const noexcept {
     return number_of(address, realm.value());

@@ -2,9 +2,10 @@
 // DSR. Header: version (2 bits, 0), length of the options in words (6), O: control message (1), C: critical options
 // (1), reserved (6), protocol type (16), VNI (24), reserved (8). Reserved bits are ignored on receipt.
 //
-// Options are skipped, except that one marked critical must be understood (RFC 8926 section 3.5), and none is: such a
-// packet is dropped. That includes Cilium's DSR option (class 0x014b, type 0x81), which asks the receiver to answer in
-// another address's name. C is not relied upon: Cilium leaves it 0 beside that option.
+// Options are skipped, except that one marked critical must be understood (RFC 8926 section 3.5), and one is: Cilium's
+// DSR option (class 0x014b, type 0x81), which asks the receiver to answer in a service's name. Its body is address (4
+// or 16 bytes), port (16 bits) and two bytes that are ignored. Other critical ones: the packet is dropped. C is not
+// relied upon: Cilium leaves it 0 beside that option.
 #pragma once
 
 #include <cstring>
@@ -22,6 +23,8 @@ struct Geneve {
   static constexpr std::uint32_t kEthernetInside = 0x6558;  // "transparent Ethernet bridging"
   static constexpr std::uint8_t kVersionBits = 0xc0, kOptionWords = 0x3f, kControl = 0x80, kCritical = 0x80;
   static constexpr std::uint32_t kOptionHeaderBytes = 4;
+  static constexpr std::uint8_t kDsrHeader[] = {0x01, 0x4b, 0x81};  // class and type
+  static constexpr std::uint32_t kDsrIpv4Bytes = 8, kDsrIpv6Bytes = 20;
 
   // Plain: version 0, no options, no control message, Ethernet inside.
   static constexpr PlainHeader kPlain{.mask = wire_word(0xff80ffff, 0), .value = wire_word(kEthernetInside, 0)};
@@ -47,22 +50,28 @@ struct Geneve {
       return DropReason::kMalformed;
     }
     into.inner = kTunnelHeaderBytes + options;
-    return check_options(at + kTunnelHeaderBytes, options);
+    return read_options(at, options, into);
   }
 
  private:
-  // `bytes` is a multiple of four.
-  [[nodiscard]] static std::optional<DropReason> check_options(const std::uint8_t* at, std::uint32_t bytes) noexcept {
-    while (bytes != 0) {
-      const std::uint32_t length = kOptionHeaderBytes + (at[3] & 0x1fu) * 4u;
-      if (length > bytes) {
+  // `bytes`: of all options, a multiple of four.
+  [[nodiscard]] static std::optional<DropReason> read_options(const std::uint8_t* header, std::uint32_t bytes,
+                                                              Tunnelled& into) noexcept {
+    for (std::uint32_t place = kTunnelHeaderBytes, end = place + bytes; place != end;) {
+      const std::uint8_t* const at = header + place;
+      const std::uint32_t body = (at[3] & 0x1fu) * 4u;
+      if (kOptionHeaderBytes + body > end - place) {
         return DropReason::kMalformed;
       }
-      if ((at[2] & kCritical) != 0) {
+      if (std::memcmp(at, kDsrHeader, sizeof kDsrHeader) == 0) {
+        if ((body != kDsrIpv4Bytes && body != kDsrIpv6Bytes) || into.service != 0) {
+          return DropReason::kMalformed;
+        }
+        into.service = place + kOptionHeaderBytes;
+      } else if ((at[2] & kCritical) != 0) {
         return DropReason::kTunnelOption;
       }
-      at += length;
-      bytes -= length;
+      place += kOptionHeaderBytes + body;
     }
     return std::nullopt;
   }

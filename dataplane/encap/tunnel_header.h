@@ -16,6 +16,7 @@ inline constexpr std::uint32_t kTunnelHeaderBytes = 8;  // without options
 struct Tunnelled {
   Vni vni;
   std::uint32_t inner = kTunnelHeaderBytes;
+  std::uint32_t service = 0;  // where the body of the DSR option is; 0: there is none
 };
 
 // The eight bytes of a header that needs no further look, as loaded from the wire: equal to `value` under `mask`. All

@@ -33,13 +33,14 @@ void write_address(const IpAddress& address, std::uint8_t* at) noexcept {
 
 }  // namespace
 
-// Where packets come again from a peer that had ceased to be live, where replies go depends on them.
+// Where packets come again from a peer that had ceased to be live, where replies go depends on them. What a DSR option
+// has opened stays here: its UDP packets have options, and a SYN may ask for another service.
 // An answer goes to the workers until one has opened the connection. UDP of which each way is a connection of its own,
 // as of tunnels, is never answered.
 bool may_go_down(const Connection& connection, Direction direction) noexcept {
   const bool udp = connection.protocol() == IpProtocol::kUdp;
   if ((!udp && connection.protocol() != IpProtocol::kTcp) || connection.ending() ||
-      (connection.shared.user_flags() & kReturnedFlag) != 0) {
+      (connection.shared.user_flags() & (kReturnedFlag | kDsrFlag)) != 0) {
     return false;
   }
   const auto settled = [&](Direction each) {

@@ -120,12 +120,12 @@ std::optional<IpAddress> error_source(const Output& output, const Packet& packet
 }
 
 // The longest packet that goes back where this one came from.
-std::uint32_t room_back(const Output& output, const Packet& packet) noexcept {
+Bytes room_back(const Output& output, const Packet& packet) noexcept {
   const AdjacencyTable& adjacencies = output.worker.shared.adjacencies;
   const bool fabric = packet.origin.side() == Side::kFabric;
-  return fabric ? (*output.worker.snapshot->peers)[packet.origin.peer()].inner_mtu(
-                      adjacencies.mtu(output.worker.shared.options.underlay_device))
-                : adjacencies.mtu(output.worker.arrived_on).value();
+  return fabric ? Bytes{(*output.worker.snapshot->peers)[packet.origin.peer()].inner_mtu(
+                      adjacencies.mtu(output.worker.shared.options.underlay_device))}
+                : adjacencies.mtu(output.worker.arrived_on);
 }
 
 }  // namespace
@@ -136,38 +136,49 @@ bool within_limits(const Output& output, const Packet& packet, ErrorLimits& limi
   return limits.take(sender, prefix, output.worker.now_ns);
 }
 
-void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu) noexcept {
+std::optional<Frame> make_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu,
+                                     Bytes most) noexcept {
   // A sender that fragments learns the MTU of IPv6 from any fragment (RFC 4443); all else only the first one is told of
   // (RFC 1812 section 4.3.2.7).
   const bool of_later =
       packet.fragment == Fragment::kLater && (packet.family == Family::kIpv4 || what != IcmpError::kTooBig);
   if (packet.icmp_error || of_later) {
-    return;
+    return std::nullopt;
   }
   const std::optional<IpAddress> source = error_source(output, packet, what);
   if (!source || !within_limits(output, packet, output.icmp_limits[static_cast<std::size_t>(what)])) {
-    return;
+    return std::nullopt;
   }
+  Frame frame;
+  frame.chunk = output.worker.pool.allocate();
+  if (frame.chunk == kNoChunk) {
+    return std::nullopt;
+  }
+  frame.data = output.worker.pool.chunk_start(frame.chunk) + kFrameHeadroom;
+  std::uint8_t* ip = frame.data + sizeof(net::Ethernet);
+  const Message message = message_of(packet.family, what, mtu);
+  const std::uint32_t bytes = packet.family == Family::kIpv4
+                                  ? write_error_ipv4(output, packet, message, *source, ip)
+                                  : write_error_ipv6(packet, message, *source, most.value(), ip);
+  frame.length = static_cast<std::uint32_t>(sizeof(net::Ethernet)) + bytes;
+  return frame;
+}
+
+void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu) noexcept {
   const bool fabric = packet.origin.side() == Side::kFabric;
   const auto* arrived = net::at<net::Ethernet>(packet.ip - sizeof(net::Ethernet));  // of one from the local side
   if (!fabric && (arrived->source[0] & 1) != 0) {
     return;
   }
-  const std::uint32_t chunk = output.worker.pool.allocate();
-  if (chunk == kNoChunk) {
+  std::optional<Frame> made = make_icmp_error(output, packet, what, mtu, room_back(output, packet));
+  if (!made) {
     return;
   }
-  Frame frame;
-  frame.chunk = chunk;
-  frame.data = output.worker.pool.chunk_start(chunk) + kFrameHeadroom;
-  std::uint8_t* ip = frame.data + sizeof(net::Ethernet);
-  const Message message = message_of(packet.family, what, mtu);
-  const std::uint32_t bytes = packet.family == Family::kIpv4
-                                  ? write_error_ipv4(output, packet, message, *source, ip)
-                                  : write_error_ipv6(packet, message, *source, room_back(output, packet), ip);
-  frame.length = static_cast<std::uint32_t>(sizeof(net::Ethernet)) + bytes;
+  Frame& frame = *made;
   if (fabric) {
     const Vni vni{identity::kRemoteNode.value()};
+    std::uint8_t* ip = frame.data + sizeof(net::Ethernet);
+    const std::uint32_t bytes = frame.length - static_cast<std::uint32_t>(sizeof(net::Ethernet));
     if (const auto reason = push_tunnel(output, frame, ip, bytes, packet.family, packet.origin.peer(), vni, 0)) {
       drop_frame(output.worker, frame, *reason);
       return;

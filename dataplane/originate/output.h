@@ -93,6 +93,11 @@ void retry_waiting(Output& output) noexcept;
 // used-up TTL from an address of the gateway's own, which a trace then shows: without one of the family it is not sent.
 void send_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu = Bytes{0}) noexcept;
 
+// The same error alone, in a frame of its own with room for headers, from its IP header on as long as `most` at most.
+// nullopt: none is to be sent.
+[[nodiscard]] std::optional<Frame> make_icmp_error(Output& output, const Packet& packet, IcmpError what, Bytes mtu,
+                                                   Bytes most) noexcept;
+
 // Whether the limits have room for one more packet that goes to the sender of this one; takes it.
 [[nodiscard]] bool within_limits(const Output& output, const Packet& packet, ErrorLimits& limits) noexcept;
 

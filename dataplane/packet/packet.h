@@ -40,7 +40,9 @@ struct alignas(64) Packet {
   bool unusual = false;     // not IPv4 without options, with TCP or UDP
   Verdict verdict = Verdict::kContinue;
   DropReason reason{};
-  bool stray = false;  // an ICMP error that passes although its connection is none of ours
+  bool stray : 1 = false;  // an ICMP error that passes although its connection is none of ours
+  // From the body of its DSR option to the inner Ethernet header (dsr.h); 0: it has none.
+  std::uint8_t dsr_words : 7 = 0;
   Family family = Family::kIpv4;
   Fragment fragment{};  // of any but kNone, `unusual` is set
   Origin origin;

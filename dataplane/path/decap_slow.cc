@@ -2,6 +2,7 @@
 // malformed.
 #include "dataplane/net/checksum.h"
 #include "dataplane/originate/output.h"
+#include "dataplane/packet/dsr.h"
 #include "dataplane/packet/header_chain.h"
 #include "dataplane/path/decap.h"
 #include "dataplane/path/fragments.h"
@@ -63,9 +64,10 @@ OuterIp read_outer_ip(const Packet& packet) noexcept {
           static_cast<std::uint8_t>(ip->version_class_flow.host() >> 20)};
 }
 
-// Reads the outer headers behind IP: sets the origin, and `inner` to the inner Ethernet header.
-std::optional<DropReason> read_tunnel(PathContext& context, Packet& packet, const OuterIp& outer,
-                                      std::uint8_t*& inner) noexcept {
+// Reads the outer headers behind IP: sets the origin, `inner` to the inner Ethernet header, and `service` to the body
+// of a DSR option, if there is one.
+std::optional<DropReason> read_tunnel(PathContext& context, Packet& packet, const OuterIp& outer, std::uint8_t*& inner,
+                                      const std::uint8_t*& service) noexcept {
   const PeerId id = context.snapshot->peers->find(outer.source);
   packet.origin = Origin(id, Vni{});
   if (id == kNoPeer) {
@@ -87,6 +89,7 @@ std::optional<DropReason> read_tunnel(PathContext& context, Packet& packet, cons
   }
   packet.origin = Origin(id, tunnelled.vni);
   inner = header + tunnelled.inner;
+  service = tunnelled.service != 0 ? header + tunnelled.service : nullptr;
   // What lies behind the UDP datagram, Ethernet padding for example, must not count as inner bytes.
   packet.frame->length = static_cast<std::uint32_t>(packet.ip - packet.frame->data) + outer.bytes + udp_bytes;
   return std::nullopt;
@@ -99,12 +102,13 @@ std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noex
   const std::uint8_t* const outer_ip = packet.ip;
   const OuterIp outer = read_outer_ip(packet);
   std::uint8_t* inner = nullptr;
+  const std::uint8_t* service = nullptr;
   if (outer.bytes > sizeof(net::Ipv4) && underlay == Family::kIpv4) {
     if (const auto drop = check_ipv4_options(outer_ip, outer.bytes)) {
       return drop;
     }
   }
-  if (const auto drop = read_tunnel(context, packet, outer, inner)) {
+  if (const auto drop = read_tunnel(context, packet, outer, inner, service)) {
     return drop;
   }
   if (const auto drop = parse_ethernet(packet, inner)) {
@@ -119,6 +123,9 @@ std::optional<DropReason> decapsulate(PathContext& context, Packet& packet) noex
   }
   if (const auto drop = parse_flow(packet, context.shared.options.realm)) {
     return drop;
+  }
+  if (service != nullptr && !note_dsr(packet, service)) {
+    return DropReason::kMalformed;
   }
   if (packet.origin.vni().value() == identity::kHealth.value() &&
       context.shared.options.tunnel.is_ours(packet.key.destination())) {

@@ -15,6 +15,10 @@ void finish_drop(PathContext& context, const Burst& burst, Packet& packet) noexc
 // first FIN and RST of a direction. (forward_slow.cc)
 [[nodiscard]] bool usable_for_special(PathContext& context, const Packet& packet) noexcept;
 
+// An ICMP error about a packet that is as it came, to its sender: the way it came, but not to a load balancer, which is
+// not who has made it (dsr_error_slow.cc).
+void tell_sender(PathContext& context, const Packet& packet, IcmpError what, Bytes mtu) noexcept;
+
 // Of a SYN, which is to be forwarded by the block: lowers the maximum segment size that it announces to what the path
 // carries in either direction. (mss_slow.cc)
 void clamp_segments(const PathContext& context, Packet& packet, const DirectionBlock& block) noexcept;

@@ -81,6 +81,10 @@ bool usable_for_special(PathContext& context, const Packet& packet) noexcept {
   if (packet.icmp_error || (packet.tcp_flags & (net::Tcp::kSyn | net::Tcp::kAck)) == net::Tcp::kSyn) {
     return false;
   }
+  if (packet.dsr_words != 0 &&
+      dsr_claim(context, packet, context.shared.flows->hit(packet.line)) != DsrClaim::kStands) {
+    return false;
+  }
   report_closing(context, packet);
   return true;
 }

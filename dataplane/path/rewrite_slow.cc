@@ -235,13 +235,13 @@ bool icmp_checksum_valid(const Packet& packet) noexcept {
 void drop_oversize(PathContext& context, Packet& packet, std::uint32_t mtu) noexcept {
   const bool v4 = packet.family == Family::kIpv4;
   if (!v4 || (net::at<net::Ipv4>(packet.ip)->fragment.host() & net::Ipv4::kDontFragment) != 0) {
-    send_icmp_error(context.output, packet, IcmpError::kTooBig, Bytes{v4 ? mtu : std::max(mtu, kLeastIpv6Mtu)});
+    tell_sender(context, packet, IcmpError::kTooBig, Bytes{v4 ? mtu : std::max(mtu, kLeastIpv6Mtu)});
   }
   packet.drop(DropReason::kOversize);
 }
 
 void drop_expired(PathContext& context, Packet& packet) noexcept {
-  send_icmp_error(context.output, packet, IcmpError::kTimeExceeded);
+  tell_sender(context, packet, IcmpError::kTimeExceeded, Bytes{0});
   packet.drop(DropReason::kTtlExceeded);
 }
 

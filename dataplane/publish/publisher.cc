@@ -132,7 +132,10 @@ Status Publisher::apply(const TableDelta& delta) {
   return Ok{};
 }
 
-void Publisher::count_backends(const FrontendEntry& frontend, int by, std::set<std::size_t>& shards) {
+// What becomes a backend, or is one no longer, changes its address's word: whether a load balancer may send to it
+// depends on that.
+void Publisher::count_backends(const FrontendEntry& frontend, int by, const AliasTable& aliases,
+                               std::set<std::size_t>& shards, std::vector<EpochIndex>& moved) {
   const FrontendKey& key = frontend.key;
   for (const BackendEntry& backend : frontend.backends->backends) {
     const std::size_t number = Snapshot::shard_of(address_hash(key.realm, backend.address));
@@ -140,6 +143,7 @@ void Publisher::count_backends(const FrontendEntry& frontend, int by, std::set<s
     const auto at = keys.try_emplace({key.realm, backend.address, key.protocol, backend.port}, 0).first;
     if (by > 0 ? at->second++ == 0 : --at->second == 0) {
       shards.insert(number);
+      moved.push_back(EpochTable::of_endpoint(key.realm, aliases.to_alias(backend.address)));
     }
     if (at->second == 0) {
       keys.erase(at);
@@ -160,6 +164,9 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
     }
     return at->second;
   };
+  const auto count = [&](const FrontendEntry& frontend, int by) {
+    count_backends(frontend, by, next.aliases, backend_shards, moved);
+  };
   const auto find_in = [](std::vector<Frontend>& shard, const FrontendKey& key) {
     return std::find_if(shard.begin(), shard.end(), [&](const Frontend& f) { return f.key == key; });
   };
@@ -168,17 +175,17 @@ void Publisher::apply_frontends(const TableDelta& delta, Snapshot& next, std::ve
     if (const auto at = find_in(shard, key); at != shard.end()) {
       moved.push_back(EpochTable::of_service(at->service));
       moved.push_back(EpochTable::of_endpoint(key.realm, key.vip));
-      count_backends(*at, -1, backend_shards);
+      count(*at, -1);
       steer_.count(SteerLedger::List::kFleet, {key.vip, 128}, -1);
       shard.erase(at);
     }
   }
   for (const FrontendEntry& entry : delta.upsert_frontends) {
     std::vector<Frontend>& shard = shard_for(entry.key);
-    count_backends(entry, 1, backend_shards);  // before the old ones are counted out: most stay
+    count(entry, 1);  // before the old ones are counted out: most stay
     if (const auto at = find_in(shard, entry.key); at != shard.end()) {
       moved.push_back(EpochTable::of_service(at->service));
-      count_backends(*at, -1, backend_shards);
+      count(*at, -1);
       *at = Frontend(entry, source_maps_);
     } else {
       shard.emplace_back(entry, source_maps_);

@@ -51,7 +51,8 @@ class Publisher {
   [[nodiscard]] Status check_policy(const TableDelta& delta) const;
   void apply_frontends(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved);
   // Counts the backends of a frontend that comes or goes; notes the shards of `backends_` whose keys have changed.
-  void count_backends(const FrontendEntry& frontend, int by, std::set<std::size_t>& shards);
+  void count_backends(const FrontendEntry& frontend, int by, const AliasTable& aliases, std::set<std::size_t>& shards,
+                      std::vector<EpochIndex>& moved);
   // Returns those that have come, changed or gone.
   std::set<PeerId> apply_peers(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved);
   void apply_path_mtus(const TableDelta& delta, const std::set<PeerId>& new_peers, Snapshot& next,

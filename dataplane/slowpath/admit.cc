@@ -71,6 +71,14 @@ void report_opened(SlowContext& context, const Packet& packet) noexcept {
   }
 }
 
+// Whether the packet is of another connection than the one that has its key. What an option must not touch it must not
+// reopen either: of somebody else's connection, one end may have sent its FIN.
+bool begins_anew(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept {
+  const DsrClaim claim = dsr_claim(context, packet, hit);
+  return !packet.icmp_error && claim != DsrClaim::kIntrudes &&
+         (claim == DsrClaim::kBeginsAnew || FlowTable::reopens(hit, packet.tcp_flags));
+}
+
 // Decides until the decision is committed or refused. Returns the reason of a refusal. `committed`: what
 // has become of it by a pattern; stands if the first decision comes to the same.
 std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hit hit, const Hints* hints,
@@ -81,7 +89,7 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
   bool miss_is_sure = false, ports_tried = false;
   for (unsigned attempt = 0; attempt < kAttempts; ++attempt) {
     context.snapshot = context.shared.snapshot.load(std::memory_order_acquire);
-    const bool reopens = hit && !packet.icmp_error && FlowTable::reopens(hit, packet.tcp_flags);
+    const bool reopens = hit && begins_anew(context, packet, hit);
     PacketFacts facts = facts_of(context, packet, reopens ? Hit{} : hit);
     facts.alternative = alternative;
     facts.hints = attempt == 0 && !reopens ? hints : nullptr;
@@ -122,7 +130,7 @@ std::optional<DropReason> decide_packet(SlowContext& context, Packet& packet, Hi
 }
 
 bool stands_by_parts(SlowContext& context, Packet& packet, const Hit& hit, Parts parts, const Hints* hints) noexcept {
-  if (!is_by_parts(packet, hit) || !recheck(context, packet, hit, parts, hints)) {
+  if (!is_by_parts(packet, hit) || packet.dsr_words != 0 || !recheck(context, packet, hit, parts, hints)) {
     return false;
   }
   packet.block = hit.block;
@@ -194,7 +202,7 @@ bool opened_by_burst(SlowContext& context, Packet& packet, Hit& hit) noexcept {
   }
   hit = context.shared.flows->find(context.worker, packet.key);
   const EpochTable& epochs = context.shared.flows->epochs();
-  if (!hit || packet.icmp_error) {
+  if (!hit || packet.icmp_error || packet.dsr_words != 0) {
     return false;
   }
   packet.line = &hit.line();

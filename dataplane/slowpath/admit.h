@@ -17,6 +17,16 @@ void report_first_reply(SlowContext& context, const Packet& packet) noexcept;
 
 // What the flow event tells of a decision. (events.cc)
 [[nodiscard]] FlowEventContext event_of(const Decision& decision, bool first) noexcept;
+
+// What a packet may do to a connection where it has a DSR option, or the connection has been opened by one.
+enum class DsrClaim : std::uint8_t {
+  kStands,      // belongs to it
+  kBeginsAnew,  // another connection with the same key: for another service, or for none
+  kIntrudes,    // the connection is not the sender's to use, nor to end
+};
+// (dsr.cc)
+[[nodiscard]] DsrClaim dsr_claim(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept;
+// (events.cc)
 [[nodiscard]] PacketFacts facts_of(const SlowContext& context, const Packet& packet, const Hit& hit) noexcept;
 
 }  // namespace isthmus

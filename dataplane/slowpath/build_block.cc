@@ -154,7 +154,7 @@ std::uint32_t digest_of(std::uint32_t source, std::uint32_t destination) noexcep
 // seen to be opened.
 bool may_be_by_parts(const DecisionInput& in, const Decision& decision) noexcept {
   const bool answer = in.facts.connection != nullptr && in.facts.connection->starts_with_answer();
-  return decision.valid_until.value() == 0 && !answer && !decision.answers() && !in.facts.icmp_error &&
+  return decision.valid_until.value() == 0 && !answer && !decision.dsr && !decision.answers() && !in.facts.icmp_error &&
          decision.egress_policy.outcome != PolicyOutcome::kAudited &&
          decision.ingress_policy.outcome != PolicyOutcome::kAudited;
 }
@@ -191,6 +191,24 @@ void set_parts(const DecisionInput& in, Decision& decision) noexcept {
   }
 }
 
+// With DSR the two directions are not each other's reverse: the service is in the replies alone.
+void set_both(Decision& decision) noexcept {
+  DirectionBlock* const reply = decision.reply_known ? &decision.reply_block : nullptr;
+  if (!decision.dsr) [[likely]] {
+    return set_rewrites(decision.own(), decision.other(), decision.block, reply);
+  }
+  FlowKey asked = *decision.forward;
+  asked.set_destination(decision.asked.address);
+  asked.destination_port = decision.asked.port;
+  if (decision.direction == Direction::kReply) {
+    return set_rewrite(*decision.reply, asked, decision.block);
+  }
+  set_rewrite(*decision.forward, *decision.reply, decision.block);
+  if (reply != nullptr) {
+    set_rewrite(*decision.reply, asked, *reply);
+  }
+}
+
 }  // namespace
 
 void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
@@ -202,10 +220,11 @@ void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
   decision.reply_known = decision.reply_known && reply_origin(in, decision, origin);
   if (decision.reply_known) {
     set_origin(origin, decision.destination.identity, decision, decision.reply_block);
+    decision.reply_block.valid_until = decision.dsr ? decision.valid_until : Seconds{0};
     set_egress(decision.reply_egress, decision.reply_block);
   }
   set_parts(in, decision);
-  set_rewrites(decision.own(), decision.other(), block, decision.reply_known ? &decision.reply_block : nullptr);
+  set_both(decision);
 }
 
 void set_rewrites(const FlowKey& own, const FlowKey& other, DirectionBlock& block, DirectionBlock* reverse) noexcept {
@@ -255,8 +274,7 @@ void rebuild_for_port(Decision& decision) noexcept {
     decision.egress.hash = symmetric_hash(decision.other());
     decision.block.outer_port = outer_port_of(decision.egress.hash);
   }
-  set_rewrites(decision.own(), decision.other(), decision.block,
-               decision.reply_known ? &decision.reply_block : nullptr);
+  set_both(decision);
 }
 
 }  // namespace isthmus

@@ -58,6 +58,9 @@ std::uint32_t exit_to(const SlowContext& context, const Decision& decision) noex
 void follow_peer(SlowContext& context, const Packet& packet, const Decision& decision, const Hit& hit) noexcept {
   const bool forward = hit.direction == Direction::kForward;
   const bool from_fabric = hit.shared().from == Side::kFabric;
+  if (decision.dsr) {  // each direction goes by itself
+    return;
+  }
   if (!forward && (!from_fabric || decision.egress.peer == kNoPeer)) {
     return;
   }
@@ -144,12 +147,15 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.marks = answers ? std::uint8_t{0} : first_marks(packet.key.protocol, packet.tcp_flags);
   connection.user_flags = (decision.source.published ? published_flag(own) : 0) |
                           (decision.destination.published ? published_flag(opposite(own)) : 0);
+  connection.user_flags |= decision.dsr ? kDsrFlag : 0;
   connection.peer = kept_peer(context, packet, decision);
   const bool enters = packet.origin.side() == Side::kFabric && !answers;
   connection.exit = enters ? exit_to(context, decision) : 0;
-  connection.cluster =
-      enters && decision.source.cluster != context.shared.options.cluster ? decision.source.cluster : kNoCluster;
-  if (enters && !is_usable(*context.snapshot, decision.source.cluster, packet.origin.peer())) {
+  connection.vouched = decision.dsr;
+  const ClusterId opener =
+      decision.dsr ? (*context.snapshot->peers)[packet.origin.peer()].cluster : decision.source.cluster;
+  connection.cluster = enters && opener != context.shared.options.cluster ? opener : kNoCluster;
+  if (enters && !decision.dsr && !is_usable(*context.snapshot, decision.source.cluster, packet.origin.peer())) {
     connection.user_flags |= kReturnedFlag;
   }
 }
@@ -194,7 +200,7 @@ InsertResult insert_with_port(SlowContext& context, const Packet& packet, Decisi
     describe(context, packet, decision, connection);
     const Hit taken = flows.find(context.worker, decision.new_reply, decision.reply_hash, context.now);
     if (taken && !displaces) {
-      const std::uint32_t number = flows.yields(taken, connection);
+      const std::uint32_t number = decision.dsr ? 0 : flows.yields(taken, connection);
       yielding = number > most ? port : yielding;
       most = std::max(most, number);
       continue;
@@ -254,6 +260,10 @@ CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision
   }
   decision.reply_known = decision.reply_known && (!decision.reply_egress.on_link ||
                                                   find_neighbour(context, packet, decision.reply_block, made[1]));
+  if (decision.dsr && !decision.reply_known) {
+    context.shared.adjacencies.give_back(made[0]);
+    return {Committed::kRefused, DropReason::kNeighbourUnresolved};
+  }
   if (decision.passes) {
     apply(context, packet, nullptr, nullptr, decision.block);
     packet.stray = packet.icmp_error;

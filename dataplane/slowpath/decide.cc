@@ -71,7 +71,14 @@ Refusal decide_direct(const DecisionInput& in, Decision& decision) noexcept {
   const bool hinted = hints != nullptr && hints->frontend == nullptr && in.facts.connection == nullptr;
   decision.reply_hash = hinted && in.snapshot.aliases.empty() ? hints->reply_hash : 0;
   decision.reply_known = true;
-  return decide_target(in, decision);
+  if (const Refusal refusal = decide_target(in, decision)) {
+    return refusal;
+  }
+  if (!decision.dsr) [[likely]] {
+    return std::nullopt;
+  }
+  const Refusal refusal = route_dsr_reply(in, decision);
+  return refusal ? refusal : check_dsr(in, decision);
 }
 
 // RFC 5508 section 4: an error must come from the cluster that the quoted packet was sent to.
@@ -149,7 +156,21 @@ Refusal check_opening(const DecisionInput& in, Decision& decision) noexcept {
   return backend && !is_vip(in, target) ? take_as_answer(in, decision) : std::nullopt;
 }
 
+// What replies would have to say they are from is lost.
+bool forgot_service(const PacketFacts& facts, const Decision& decision) noexcept {
+  return decision.dsr && decision.direction == Direction::kReply && facts.current == nullptr;
+}
+
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
+  if (forgot_service(in.facts, decision)) [[unlikely]] {
+    return DropReason::kDsrOption;
+  }
+  if (in.facts.intrudes) [[unlikely]] {
+    return in.facts.dsr ? DropReason::kDsrOption : DropReason::kSourceOutsideCluster;
+  }
+  if (in.facts.dsr && in.facts.icmp_error) [[unlikely]] {  // nobody has asked a service by an error
+    return DropReason::kDsrOption;
+  }
   const bool stray = decision.opens && in.facts.icmp_error;
   if (const Refusal refusal = stray ? check_quote(in) : std::nullopt) {
     return refusal;
@@ -172,15 +193,32 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (const Refusal refusal = find_service(in, decision)) {
     return refusal;
   }
+  if (decision.dsr && decision.frontend != nullptr) {  // it was to be balanced already
+    return DropReason::kDsrOption;
+  }
   if (!decision.opens) {
     const IpAddress target = decision.target();
     const Hints* hints = in.facts.hints;
     look_up(in, decision, target, hints != nullptr ? hints->target_hash : address_hash(in.facts.key.realm, target),
             decision.destination);
-    return decide_target(in, decision);
+    const Refusal refusal = decide_target(in, decision);
+    return refusal || !decision.dsr ? refusal : check_dsr(in, decision);
   }
   decision.reply = &decision.new_reply;
   return decision.frontend != nullptr ? decide_service(in, decision) : decide_direct(in, decision);
+}
+
+// Of an existing connection, the service stands in the decision that replies have had so far.
+void set_dsr(const PacketFacts& facts, Decision& decision) noexcept {
+  if (decision.opens) {
+    decision.dsr = facts.dsr;
+    decision.asked = facts.asked;
+    return;
+  }
+  decision.dsr = (facts.connection->shared.user_flags() & kDsrFlag) != 0;
+  if (decision.dsr && decision.direction == Direction::kReply && facts.current != nullptr) {
+    decision.asked = {facts.current->source(facts.key.family), facts.current->source_port};
+  }
 }
 
 }  // namespace
@@ -198,6 +236,7 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
     decision.forward = &facts.connection->line(Direction::kForward).key;
     decision.reply = &facts.connection->line(Direction::kReply).key;
   }
+  set_dsr(facts, decision);
   decision.source.cluster = decision.destination.cluster = kNoCluster;
   decision.source.published = decision.destination.published = false;
   decision.source_identity = decision.destination_identity = Identity{};
@@ -318,12 +357,18 @@ void decide(const Snapshot& snapshot, const DecisionTables& tables, const Packet
       set_reply_alias(in, decision);
     }
     decision.refused = true;
+    decision.standing = decision.standing && *refusal != DropReason::kDsrOption;  // the next option may say otherwise
     decision.reply_known = false;
     decision.reason = *refusal;
     return;
   }
-  decision.reply_known = decision.reply_known && route_reply(in, decision);
+  decision.reply_known = decision.reply_known && (decision.dsr || route_reply(in, decision));
   build_blocks(in, decision);
+  if (decision.dsr && decision.opens && !decision.reply_known) [[unlikely]] {  // nothing would hold the service's name
+    decision.refused = true;
+    decision.standing = false;
+    decision.reason = DropReason::kDsrOption;
+  }
 }
 
 }  // namespace isthmus

@@ -15,6 +15,7 @@
 #include "dataplane/conntrack/affinity_table.h"
 #include "dataplane/conntrack/connection.h"
 #include "dataplane/conntrack/epoch_table.h"
+#include "dataplane/packet/dsr.h"
 #include "dataplane/packet/origin.h"
 #include "dataplane/slowpath/unknown_sources.h"
 #include "dataplane/slowpath/verdict_cache.h"
@@ -68,7 +69,10 @@ struct PacketFacts {
   Seconds now;
   std::uint8_t tcp_flags = 0;
   bool icmp_error = false;
-  IpAddress reporter;  // of an ICMP error: the source of its own header
+  bool dsr = false;       // it has a DSR option
+  bool intrudes = false;  // into its connection, which is not its sender's (DsrClaim)
+  ServiceAddress asked;   // with `dsr`: what its client has asked
+  IpAddress reporter;     // of an ICMP error: the source of its own header
   // The packet's connection; nullptr: the packet would open one. `current`: the decision in force for its direction.
   const Connection* connection = nullptr;
   Direction direction = Direction::kForward;
@@ -108,6 +112,7 @@ struct Decision {
   bool passes = false;       // the packet of no connection, which opens none
   bool reply_known = false;  // `reply_block` holds the decision for the other direction of a new connection
   bool translated = false;   // a new connection that needs a source port of ours
+  bool dsr = false;  // replies go out in the name of `asked`, and not back to where the forward direction is from
   DropReason reason{};
 
   const FlowKey* forward = nullptr;  // keys of both directions, as their packets arrive
@@ -122,6 +127,7 @@ struct Decision {
   Identity destination_identity;          // the same
   const Frontend* frontend = nullptr;     // set when the forward destination is a VIP
   const BackendEntry* backend = nullptr;  // of a new connection to a VIP
+  ServiceAddress asked;                   // with `dsr`, but of an existing connection's forward direction
   unsigned next_backend = 0;              // backends of the ring that come before the next choice
   PolicyVerdict egress_policy, ingress_policy;
   Egress egress, reply_egress;
@@ -144,6 +150,9 @@ struct Decision {
 
 // And the forward direction has come from the connection's peer since that has ceased to be live.
 inline constexpr std::uint32_t kReturnedFlag = 4;
+// A load balancer has opened it by a DSR option. Which service that named stands in the block of the replies alone, in
+// what they are rewritten to: such a block is replaced, and never forgotten.
+inline constexpr std::uint32_t kDsrFlag = 8;
 
 // Fills in `decision`, whose pointers refer to `facts`, to the connection and to the snapshot.
 void decide(const Snapshot& snapshot, const DecisionTables& tables, const PacketFacts& facts,

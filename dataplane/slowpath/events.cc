@@ -12,6 +12,11 @@ PacketFacts facts_of(const SlowContext& context, const Packet& packet, const Hit
   if (packet.icmp_error) {
     facts.reporter = sender_of(packet);
   }
+  if (packet.dsr_words != 0) [[unlikely]] {
+    facts.dsr = true;
+    facts.asked = dsr_service(packet);
+  }
+  facts.intrudes = hit && dsr_claim(context, packet, hit) == DsrClaim::kIntrudes;
   facts.connection = hit.connection;
   facts.direction = hit.direction;
   facts.current = hit.block;

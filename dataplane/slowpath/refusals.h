@@ -89,8 +89,9 @@ class Refusals {
   // Never 0.
   [[nodiscard]] static std::uint64_t id_of(const Packet& packet, std::uint64_t connection) noexcept {
     constexpr std::uint8_t kFlags = tcp_flag::kFin | tcp_flag::kSyn | tcp_flag::kRst | tcp_flag::kAck;
-    constexpr std::uint64_t kIcmpError = 0x80;
-    const std::uint64_t kind = (packet.tcp_flags & kFlags) | (packet.icmp_error ? kIcmpError : 0);
+    constexpr std::uint64_t kIcmpError = 0x80, kDsr = 0x40;
+    const std::uint64_t kind =
+        (packet.tcp_flags & kFlags) | (packet.icmp_error ? kIcmpError : 0) | (packet.dsr_words != 0 ? kDsr : 0);
     const std::uint64_t of_flow =
         flow_hash::mix(packet.hash ^ kind << 56, packet.origin.word() ^ 0x9e3779b97f4a7c15ULL);
     return (connection == 0 ? of_flow : flow_hash::mix(of_flow, connection ^ 0xa0761d6478bd642fULL)) | 1;

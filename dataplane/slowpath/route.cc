@@ -14,6 +14,9 @@ PeerId peer_to_keep(const DecisionInput& in, const Decision& decision) noexcept 
     return kNoPeer;
   }
   const DirectionBlock* current = in.facts.current;
+  if (decision.dsr) {  // each direction by itself
+    return current != nullptr ? current->encap_peer : kNoPeer;
+  }
   if (decision.direction == Direction::kForward && current != nullptr && current->encap_peer != kNoPeer) {
     return current->encap_peer;
   }
@@ -51,8 +54,8 @@ bool still_forwards(const DecisionInput& in, const Decision& decision, PeerId pe
 }
 
 // Else the cluster's live gateway that owns the connection, by hash; else the endpoint's own node.
-PeerId choose_peer(const DecisionInput& in, const Decision& decision, std::uint32_t hash, PeerId kept) noexcept {
-  const End& target = decision.destination;
+PeerId choose_peer(const DecisionInput& in, const Decision& decision, const End& target, std::uint32_t hash,
+                   PeerId kept) noexcept {
   if (kept != kNoPeer && (is_usable(in.snapshot, target.cluster, kept) || still_forwards(in, decision, kept))) {
     return kept;
   }
@@ -136,7 +139,7 @@ Refusal route(const DecisionInput& in, Decision& decision) noexcept {
   }
   const std::uint32_t hash = symmetric_hash(decision.other());
   const PeerId kept = peer_to_keep(in, decision);
-  PeerId peer = choose_peer(in, decision, hash, kept);
+  PeerId peer = choose_peer(in, decision, decision.destination, hash, kept);
   if (peer == kNoPeer) {  // until one is live; that word tells of the kept peer too
     in.tables.epochs.depend(decision.depends, EpochTable::of_gateways(decision.destination.cluster));
     if (!may_stay(in, decision, kept)) {
@@ -170,6 +173,30 @@ bool route_reply(const DecisionInput& in, Decision& decision) noexcept {
   }
   leave_by_route(in, found, *decision.forward, decision.reply_egress);
   return true;
+}
+
+Refusal route_dsr_reply(const DecisionInput& in, Decision& decision) noexcept {
+  decision.reply_egress = Egress{};
+  const End& client = decision.source;
+  const bool own = client.cluster == in.tables.options.cluster;
+  const LocalRoute* found =
+      own || in.snapshot.routes->has_native() ? route_to(in, decision.forward->source()) : nullptr;
+  if (found != nullptr && found->native != own) {
+    if (found->peer != kNoPeer) {
+      depend_on_peer(in, decision, found->peer);
+    }
+    leave_by_route(in, found, *decision.forward, decision.reply_egress);
+    return std::nullopt;
+  }
+  const std::uint32_t hash = symmetric_hash(*decision.forward);
+  const PeerId peer = own ? kNoPeer : choose_peer(in, decision, client, hash, kNoPeer);
+  if (peer == kNoPeer) {
+    in.tables.epochs.depend_once(decision.depends, EpochTable::of_gateways(client.cluster));
+    return own ? DropReason::kNoRoute : DropReason::kNoLiveGateway;
+  }
+  in.tables.epochs.depend_once(decision.depends, EpochTable::of_peer(peer));
+  leave_by_tunnel(in, peer, hash, decision.reply_egress);
+  return std::nullopt;
 }
 
 }  // namespace isthmus

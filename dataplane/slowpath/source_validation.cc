@@ -7,8 +7,8 @@
 // if it arrived on the underlay device. A connection whose source has been an endpoint ends when that endpoint is
 // removed. For an endpoint published without labels the VNI cannot be checked: any VNI of its cluster passes, but the
 // identity is taken from the address, as for packets sent to that address. The same holds for all addresses of a
-// cluster whose labels are not known at all. Without encryption this stops mistakes and off-path spoofing, not an
-// attacker on the underlay.
+// cluster whose labels are not known at all. What a load balancer forwards with a DSR option: dsr.cc. Without
+// encryption this stops mistakes and off-path spoofing, not an attacker on the underlay.
 #include "dataplane/api/identity.h"
 #include "dataplane/slowpath/steps.h"
 
@@ -126,7 +126,11 @@ Refusal validate_fabric_source(const DecisionInput& in, Decision& decision) noex
   if (const Refusal refusal = validate_vni(in, origin.vni(), peer.cluster)) {
     return refusal;
   }
-  if (decision.source.cluster != peer.cluster) {
+  if (decision.dsr && decision.direction == Direction::kForward) [[unlikely]] {
+    if (const Refusal refusal = check_dsr_sender(in, decision, peer)) {
+      return refusal;
+    }
+  } else if (decision.source.cluster != peer.cluster) {
     return DropReason::kSourceOutsideCluster;
   }
   return source_removed(in, decision) ? DropReason::kSourceRemoved : check_identity(in, decision);

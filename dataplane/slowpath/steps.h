@@ -55,6 +55,12 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
 [[nodiscard]] Refusal check_header(const EngineOptions& options, const FlowKey& key, Direction direction) noexcept;
 // The source address and identity belong to the sender. (source_validation.cc)
 [[nodiscard]] Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept;
+// Whether the sender of a connection's forward direction, by or after a DSR option, may forward for the client, which
+// need not be of its cluster. (dsr.cc)
+[[nodiscard]] Refusal check_dsr_sender(const DecisionInput& in, const Decision& decision,
+                                       const PeerRecord& sender) noexcept;
+// Of either direction: whether who has opened it may still have this backend answer in that service's name. (dsr.cc)
+[[nodiscard]] Refusal check_dsr(const DecisionInput& in, Decision& decision) noexcept;
 // Finds the frontend; an existing connection whose backend does not stand opens a new one. (service.cc)
 [[nodiscard]] Refusal find_service(const DecisionInput& in, Decision& decision) noexcept;
 // The two clusters are linked, and policy allows the two identities. (policy.cc)
@@ -63,6 +69,8 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
 [[nodiscard]] Refusal route(const DecisionInput& in, Decision& decision) noexcept;
 // The same for the other direction of a new connection. False: it cannot be known yet. (route.cc)
 [[nodiscard]] bool route_reply(const DecisionInput& in, Decision& decision) noexcept;
+// The same for a connection opened by a DSR option, whose replies do not follow the forward direction. (route.cc)
+[[nodiscard]] Refusal route_dsr_reply(const DecisionInput& in, Decision& decision) noexcept;
 // The blocks of both directions, as far as known; again after the reply key has changed. (build_block.cc)
 void build_blocks(const DecisionInput& in, Decision& decision) noexcept;
 void rebuild_for_port(Decision& decision) noexcept;

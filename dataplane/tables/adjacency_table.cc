@@ -111,6 +111,23 @@ AdjacencyId AdjacencyTable::find(DeviceId device, const IpAddress& next_hop) con
   return AdjacencyId{number};
 }
 
+bool AdjacencyTable::knows(const IpAddress& address) const noexcept {
+  for (std::uint32_t device = 0; device < device_mtu_.size(); ++device) {
+    const DeviceId id{static_cast<std::uint8_t>(device)};
+    if (mtu(id).value() == 0) {  // there is none
+      continue;
+    }
+    std::uint32_t number = bucket(id, address).load(std::memory_order_acquire);
+    while (number != 0 && (links_[number].device != id || entries_[number].next_hop != address)) {
+      number = links_[number].next.load(std::memory_order_acquire);
+    }
+    if (number != 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 AdjacencyId AdjacencyTable::find_or_create(DeviceId device, const IpAddress& next_hop, Seconds now,
                                            bool& created) noexcept {
   created = false;

@@ -9,9 +9,9 @@
 // that leads to its address invalid; and it is used again only after a grace period, when no worker can hold its number
 // but in a WaitingFrame, which therefore keeps the entry's incarnation too. The index is keyed with a secret.
 //
-// Threads: find, resolved, write_addresses: workers in their read section, lock-free; find_or_create and give_back:
-// workers, slow path, under a spin lock; claim, release, set_mac, set_device, age: control; mirror: the hand-down
-// thread. Failure: kNoAdjacency when no entry is free. Nothing is allocated after construction.
+// Threads: find, knows, resolved, write_addresses: workers in their read section, lock-free; find_or_create and
+// give_back: workers, slow path, under a spin lock; claim, release, set_mac, set_device, age: control; mirror: the
+// hand-down thread. Failure: kNoAdjacency when no entry is free. Nothing is allocated after construction.
 #pragma once
 
 #include <array>
@@ -64,6 +64,8 @@ class AdjacencyTable {
 
   // kNoAdjacency: none.
   [[nodiscard]] AdjacencyId find(DeviceId device, const IpAddress& next_hop) const noexcept;
+  // Whether it is a next hop of any device. Unlike find(), no use of it.
+  [[nodiscard]] bool knows(const IpAddress& address) const noexcept;
   // `created`: the entry is new and has to be resolved.
   [[nodiscard]] AdjacencyId find_or_create(DeviceId device, const IpAddress& next_hop, Seconds now,
                                            bool& created) noexcept;

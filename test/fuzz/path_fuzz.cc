@@ -85,18 +85,20 @@ struct Gateway {
                           {*Prefix::parse("10.1.5.0/24"), DeviceId{1}, pods, PeerId{2}},
                           {*Prefix::parse("10.3.0.0/16"), DeviceId{0}, hop, kNoPeer, true},
                           {*Prefix::parse("fd00:3::/48"), DeviceId{0}, hop, kNoPeer, true}};
-    const auto service = [&](const char* vip, const char* backend, std::uint16_t cluster, std::uint32_t id) {
+    const auto service = [&](const char* vip, const char* backend, std::uint16_t cluster, std::uint32_t id,
+                             IpProtocol protocol, std::uint16_t port) {
       auto set = std::make_shared<BackendSet>();
-      set->backends = {{BackendId{id}, *IpAddress::parse(backend), L4Port{8080}, ClusterId{cluster}}};
+      set->backends = {{BackendId{id}, *IpAddress::parse(backend), L4Port{port}, ClusterId{cluster}}};
       set->ring = {0};
-      delta.upsert_frontends.push_back({{Realm{0}, *IpAddress::parse(vip), IpProtocol::kTcp, L4Port{80}},
-                                        ServiceId{id},
-                                        false,
-                                        Seconds{},
-                                        std::move(set)});
+      delta.upsert_frontends.push_back(
+          {{Realm{0}, *IpAddress::parse(vip), protocol, L4Port{80}}, ServiceId{id}, false, Seconds{}, std::move(set)});
     };
-    service("10.200.0.10", "10.2.0.10", 2, 1);
-    service("10.200.0.11", "10.1.0.20", 1, 2);
+    service("10.200.0.10", "10.2.0.10", 2, 1, IpProtocol::kTcp, 8080);
+    service("10.200.0.11", "10.1.0.20", 1, 2, IpProtocol::kTcp, 8080);
+    // Those that inputs with a DSR option go to.
+    service("10.200.0.12", "10.1.0.20", 1, 3, IpProtocol::kTcp, 8081);
+    service("10.200.0.12", "10.1.0.20", 1, 4, IpProtocol::kUdp, 53);
+    service("fd00:ff::12", "fd00:1::20", 1, 5, IpProtocol::kTcp, 8081);
     if (!engine->publish(delta)) {
       __builtin_trap();
     }

@@ -47,6 +47,19 @@ TEST_F(AdjacencyTableTest, FindDoesNotCreate) {
   EXPECT_EQ(table.counts().now, 1u);
 }
 
+TEST_F(AdjacencyTableTest, KnowsTheNextHopsOfAllDevicesWithoutUsingThem) {
+  for (const DeviceId device : {kDevice, DeviceId{3}}) {
+    (void)table.set_device(device, *MacAddress::parse("02:00:00:00:00:01"), Bytes{1500});
+  }
+  const AdjacencyId id = table.claim(DeviceId{3}, numbered(1));
+  (void)table.take_used(id);
+  EXPECT_TRUE(table.knows(numbered(1)));
+  EXPECT_FALSE(table.knows(numbered(2)));
+  EXPECT_FALSE(table.take_used(id));
+  table.release(id);
+  EXPECT_FALSE(table.knows(numbered(1)));
+}
+
 TEST_F(AdjacencyTableTest, AScanTakesAQuarterAndLeavesThoseInUseAlone) {
   const AdjacencyId peer = table.claim(kDevice, numbered(1));
   const AdjacencyId pod = make(2);

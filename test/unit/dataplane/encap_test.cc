@@ -353,13 +353,24 @@ TEST(EncapParse, GeneveOptionsAreSkippedUnlessCritical) {
       {"as many as fit", option(1, 31) + option(2, 30), std::nullopt},
       {"critical", option(0x80, 1), DropReason::kTunnelOption},
       {"critical, behind another", option(1, 3) + option(0xff, 0), DropReason::kTunnelOption},
-      {"Cilium's DSR", dsr, DropReason::kTunnelOption},
+      {"Cilium's DSR", dsr, std::nullopt},
+      {"Cilium's DSR over IPv6", option(0x81, 5, 0x014b), std::nullopt},
+      {"Cilium's DSR, behind another", option(1, 3) + dsr, std::nullopt},
+      {"Cilium's DSR, before a critical one", dsr + option(0x80, 1), DropReason::kTunnelOption},
+      {"its type in another class", option(0x81, 2, 0x014c), DropReason::kTunnelOption},
+      {"another critical type of its class", option(0x82, 2, 0x014b), DropReason::kTunnelOption},
+      {"Cilium's DSR twice", dsr + dsr, DropReason::kMalformed},
+      {"Cilium's DSR without a body", option(0x81, 0, 0x014b), DropReason::kMalformed},
+      {"Cilium's DSR, too short", option(0x81, 1, 0x014b), DropReason::kMalformed},
+      {"Cilium's DSR of no family's length", option(0x81, 3, 0x014b), DropReason::kMalformed},
+      {"Cilium's DSR, too long", option(0x81, 6, 0x014b), DropReason::kMalformed},
   };
   for (const Case& c : cases) {
     const Parsed p = parsed(Kind::kGeneve, tunnel_bytes(Kind::kGeneve, c.options));
     EXPECT_EQ(p.drop, c.drop) << c.description;
     if (!c.drop) {
       EXPECT_EQ(p.tunnelled.inner, 8 + c.options.size()) << c.description;
+      EXPECT_EQ(p.tunnelled.service != 0, std::string(c.description).starts_with("Cilium's DSR")) << c.description;
     }
   }
 }
@@ -394,6 +405,7 @@ TEST(EncapParse, ArbitraryBytesAreReadWithinBounds) {
       const Parsed p = parsed(kind, bytes);
       if (!p.drop) {
         EXPECT_LE(p.tunnelled.inner + sizeof(net::Ethernet), bytes.size());
+        EXPECT_LE(p.tunnelled.service, p.tunnelled.inner);
       }
     }
   }

@@ -365,8 +365,10 @@ TEST(EncapsulationForwarding, TunnelPacketsThatMustNotPassAreDroppedByName) {
        [](PacketSpec& p) {
          p.tunnel->options = {0x01, 0x02, 0x80, 0};
        }},
-      {"Cilium's DSR option", "tunnel_option", geneve6,
-       [](PacketSpec& p) { p.tunnel->options = {0x01, 0x4b, 0x81, 2, 10, 0, 0, 1, 0, 80, 0, 0}; }},
+      {"a DSR option that has been cut", "malformed", geneve6,
+       [](PacketSpec& p) { p.tunnel->options = {0x01, 0x4b, 0x81, 2, 10, 0, 0, 1}; }},
+      {"a DSR option with an identity beside it", "dsr_option", geneve6,
+       [](PacketSpec& p) { p.tunnel->options = {0x01, 0x4b, 0x81, 2, 203, 0, 113, 1, 0, 80, 0, 0}; }},
       {"option longer than all of them", "malformed", geneve6,
        [](PacketSpec& p) {
          p.tunnel->options = {0x01, 0x02, 0x03, 1};

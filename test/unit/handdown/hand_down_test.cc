@@ -1,6 +1,7 @@
 // Settled flows are handed down and taken back, and what XDP has counted is not lost. Real maps, no program.
 #include <gtest/gtest.h>
 
+#include "dataplane/slowpath/decision.h"
 #include "test/unit/dataplane/policy_builder.h"
 #include "test/unit/handdown/down_rig.h"
 
@@ -78,6 +79,19 @@ TEST(HandDown, WhatIsNotSettledBothWaysStays) {
   down.round();
   EXPECT_FALSE(down.entry(DownRig::key_there(flow)));
   EXPECT_EQ(down.counters().handed_down, 0u);
+}
+
+// Its datagrams have options, which XDP does not read, and the next one may ask for another service.
+TEST(HandDown, WhatADsrOptionHasOpenedStays) {
+  Connection connection{};
+  for (DirectionLine& line : connection.lines) {
+    line.key.protocol = IpProtocol::kTcp;
+    line.seen = mark::kSeen | mark::kSettled;
+  }
+  connection.shared.state = ConnectionShared::kOpened;
+  EXPECT_TRUE(may_go_down(connection, Direction::kForward) && may_go_down(connection, Direction::kReply));
+  connection.shared.set_user_flags(kDsrFlag);
+  EXPECT_FALSE(may_go_down(connection, Direction::kForward) || may_go_down(connection, Direction::kReply));
 }
 
 TEST(HandDown, AMovedWordSendsPacketsUpAndTheNextPacketStampsTheLeaseAnew) {
