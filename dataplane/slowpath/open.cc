@@ -168,6 +168,7 @@ void describe_connection(const Pattern& pattern, const PatternedOpening& opening
   connection.reply_hash = hints.reply_hash;
   connection.first = Direction::kForward;
   connection.marks = first_marks(packet.key.protocol, packet.tcp_flags);
+  connection.watched = hints.frontend != nullptr && hints.frontend->watched;
   connection.holder = {opening.source->holder, pattern.peer_holder};
   static_cast<ConnectionTraits&>(connection) = pattern.traits;
 }
