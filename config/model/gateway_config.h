@@ -10,6 +10,7 @@
 
 #include "config/model/admission_rules.h"
 #include "config/model/defaults.h"
+#include "config/model/outlier_ejection.h"
 #include "config/model/policy_enforcement.h"
 #include "dataplane/api/devices.h"
 #include "dataplane/api/engine.h"
@@ -116,6 +117,8 @@ struct GatewayConfig {
   unsigned health_misses = kDefaultHealthMisses, health_recover = kDefaultHealthRecover;
 
   std::uint64_t slow_start_ms = 0;  // 0: none
+  unsigned outlier_failures = OutlierEjection{}.failures, outlier_max_percent = OutlierEjection{}.max_percent;
+  std::uint64_t outlier_time_ms = OutlierEjection{}.seconds * std::uint64_t{1000};
 
   std::optional<std::string> dns_file;
   std::string dns_domain = "clusterset.local";

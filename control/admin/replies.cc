@@ -313,6 +313,7 @@ std::string encode_status(const StatusReply& status) {
                {"tunnel", tunnel_json(status)},
                {"services", status.services},
                {"frontends", status.frontends},
+               {"outliers", {{"ejected", status.ejected}, {"ejections", status.ejections}}},
                {"flows", flows_json(status)},
                {"aliases", std::move(aliases)},
                {"peers", std::move(peers)},
@@ -336,6 +337,9 @@ std::string encode_services(const Listing<FrontendRow>& services) {
                           {"state", backend.state},
                           {"slots", backend.slots},
                           {"weight_percent", backend.percent}});
+      if (backend.ejected_seconds) {
+        backends.back()["ejected_seconds"] = *backend.ejected_seconds;
+      }
     }
     rows.push_back({{"service", row.service},
                     {"vip", row.vip.to_string()},

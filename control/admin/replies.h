@@ -84,6 +84,8 @@ struct StatusReply {
   EngineCounters counters;
   ObserverCounts flows;
   std::uint64_t control_events_lost = 0, publishes = 0;
+  std::uint64_t ejections = 0;    // of backends as outliers, since start
+  std::size_t ejected = 0;        // at present
   std::vector<AliasRow> aliases;  // of all clusters
   std::vector<PeerRow> peers;
   std::vector<DeviceRow> devices;
@@ -101,9 +103,10 @@ struct BackendRow {
   std::string cluster;
   IpAddress address;
   L4Port port;
-  std::string state;        // "active", "draining", "unreachable"
-  std::uint32_t slots = 0;  // of the frontend's ring; 0: takes no new flows
-  unsigned percent = 100;   // of its weight that it has at present: less while it starts slowly
+  std::string state;                               // "active", "draining", "unreachable", "ejected"
+  std::uint32_t slots = 0;                         // of the frontend's ring; 0: takes no new flows
+  unsigned percent = 100;                          // of its weight that it has at present: less while it starts slowly
+  std::optional<std::uint32_t> ejected_seconds{};  // for so long it stays an outlier that takes no new flows
 };
 
 struct FrontendRow {

@@ -261,11 +261,13 @@ std::string share_text(std::uint64_t slots, std::uint64_t ring) {
   return ring == 0 ? "-" : std::to_string((slots * 100 + ring / 2) / ring) + "%";
 }
 
-// "active", "active, starting at 33%".
+// "active", "active, starting at 33%", "ejected for 25s".
 std::string backend_state_text(const json& backend) {
   const std::uint64_t percent = number_of(backend, "weight_percent");
   const bool starts = percent != 0 && percent < 100;  // gateways without slow start say nothing
-  return text_of(backend, "state") + (starts ? ", starting at " + std::to_string(percent) + "%" : "");
+  const std::string left =
+      backend.contains("ejected_seconds") ? " for " + duration_text(number_of(backend, "ejected_seconds") * 1000) : "";
+  return text_of(backend, "state") + left + (starts ? ", starting at " + std::to_string(percent) + "%" : "");
 }
 
 // The frontend, and how long its clients keep their backend.

@@ -128,7 +128,7 @@ std::size_t select_backends(std::vector<Candidate>& candidates, ServiceAffinity 
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return std::tie(a.address, a.port) < std::tie(b.address, b.port);
   });
-  for (const Fitness fitness : {Fitness::kActive, Fitness::kLeft, Fitness::kTerminating}) {
+  for (const Fitness fitness : {Fitness::kActive, Fitness::kLeft, Fitness::kEjected, Fitness::kTerminating}) {
     const auto fit = [&](const Candidate& c) {
       return !c.unreachable && c.fitness == fitness && (reach == Reach::kFleet || c.cluster->local);
     };
@@ -162,6 +162,8 @@ const char* to_text(BackendState state) {
       return "active";
     case BackendState::kDraining:
       return "draining";
+    case BackendState::kEjected:
+      return "ejected";
     case BackendState::kUnreachable:
       return "unreachable";
   }

@@ -2,8 +2,8 @@
 //
 // A candidate is active (ready, not terminating, weight above 0) or draining: it keeps its flows and takes no new ones.
 // Terminating pods that still serve take new flows only when no active one is left (KEP-1669), and so do those of a
-// cluster whose gateways are drained. A pod that is not ready, and not serving while it terminates, is no candidate at
-// all.
+// cluster whose gateways are drained, and outliers. A pod that is not ready, and not serving while it terminates, is no
+// candidate at all.
 #pragma once
 
 #include <set>
@@ -16,8 +16,8 @@
 
 namespace isthmus {
 
-// Best first; kLeft: ready, in a cluster whose gateways are drained.
-enum class Fitness : std::uint8_t { kActive, kLeft, kTerminating, kDrained };
+// Best first; kLeft: ready, in a cluster whose gateways are drained; kEjected: ready, but an outlier (outliers.h).
+enum class Fitness : std::uint8_t { kActive, kLeft, kEjected, kTerminating, kDrained };
 
 struct Candidate {
   IpAddress address;

@@ -182,12 +182,27 @@ void Compiler::State::update_prefixes(const std::set<std::string>& names, Compil
   }
 }
 
+std::set<ClusterId> Compiler::State::clusters_away(SlowStart::Time now) {
+  constexpr SlowStart::Time kLongest{kSilenceSpan.value()};
+  was_unreachable.insert(unreachable.begin(), unreachable.end());
+  for (const ClusterId cluster : std::exchange(was_unreachable, unreachable)) {
+    out_of_reach[cluster] = now;
+  }
+  std::set<ClusterId> away = unreachable;
+  std::erase_if(out_of_reach, [&](const auto& each) { return now - each.second > kLongest; });
+  for (const auto& [cluster, at] : out_of_reach) {
+    away.insert(cluster);
+  }
+  return away;
+}
+
 void Compiler::State::update_services(const std::set<ServiceName>& dirty, CompileResult& result) {
   std::set<ServiceName> all = claims.refresh(dirty, model, fleet, options);
   all.insert(dirty.begin(), dirty.end());
   all.merge(services.move_to(find_place(model, fleet, endpoints)));
   const std::chrono::nanoseconds time = options.clock();
   const auto now = std::chrono::floor<SlowStart::Time>(time);
+  all.merge(services.note(std::exchange(openings, {}), std::exchange(openings_lost, false), clusters_away(now), now));
   all.merge(services.rising_at(now));
   const ServiceSet::Inputs inputs{model, fleet, endpoints, claims, unreachable, ejected, draining, now, listed};
   for (const ServiceName& name : all) {
@@ -195,8 +210,9 @@ void Compiler::State::update_services(const std::set<ServiceName>& dirty, Compil
   }
   listed = model.listed().all;
   if (const auto next = services.next_rise()) {
-    result.again_after = *next - time;
+    result.again_after = std::max(*next - time, std::chrono::nanoseconds(0));
   }
+  result.ejections = services.take_ejections();
   // A VIP that moved from one service to another is in both lists.
   std::set<FrontendKey> upserted;
   for (const FrontendEntry& frontend : result.delta.upsert_frontends) {
@@ -326,6 +342,12 @@ void Compiler::set_reachability(Reachability reachability) {
   state_->desired_ejected = {reachability.ejected_clusters.begin(), reachability.ejected_clusters.end()};
   state_->desired_draining = {reachability.draining_clusters.begin(), reachability.draining_clusters.end()};
   state_->unreachability_reported = true;
+}
+
+void Compiler::note_openings(std::vector<OpeningOutcome> openings, bool lost) {
+  auto& heard = state_->openings;
+  heard.insert(heard.end(), openings.begin(), openings.end());
+  state_->openings_lost = state_->openings_lost || lost;
 }
 
 bool Compiler::set_reserved(std::vector<ReservedAddress> reserved) {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "config/model/outlier_ejection.h"
 #include "control/admission/rules.h"
 #include "control/compile/incumbents.h"
 #include "control/compile/slow_start.h"
@@ -21,6 +22,7 @@
 #include "control/model/model.h"
 #include "control/policy/policy_set.h"
 #include "dataplane/api/maglev.h"
+#include "dataplane/api/openings.h"
 #include "dataplane/api/tables.h"
 
 namespace isthmus {
@@ -65,7 +67,8 @@ struct CompilerOptions {
   bool own_node_tunnels = false;               // our cluster's nodes are peers: their pods are reached in their tunnels
   Incumbents incumbents = {};                  // who had what before a restart
   std::chrono::seconds slow_start{0};          // of services that do not say their own; 0: none
-  std::function<std::chrono::nanoseconds()> clock = shared_time;  // that slow start goes by
+  OutlierEjection outliers = {};               // the same
+  std::function<std::chrono::nanoseconds()> clock = shared_time;  // that slow start and outliers go by
   std::string allocate_at = "--hub DIR";                          // of `isthmus allocate`: where this gateway's hub is
 };
 // The command that gives the cluster an alias for blocks of that family, as remedies have it.
@@ -91,8 +94,9 @@ struct CompileResult {
   // may be another.
   bool local_routes_changed = false;
   bool disputes_changed = false;  // of disputed_addresses()
-  // When a backend that starts slowly gets more, and compile() is to be called again.
+  // When a backend that starts slowly gets more, or an ejected one returns, and compile() is to be called again.
   std::optional<std::chrono::nanoseconds> again_after;
+  std::vector<EjectionChange> ejections;
   bool names_changed = false;  // a service appeared, disappeared or changed VIPs: for the DNS sink
 };
 
@@ -112,6 +116,9 @@ class Compiler {
   [[nodiscard]] CompileResult compile(const ModelChanges& changes);
   // Takes effect at the next compile().
   void set_reachability(Reachability reachability);
+  // How connections to backends of watched services opened; `lost`: not all was heard. Takes effect at the next
+  // compile().
+  void note_openings(std::vector<OpeningOutcome> openings, bool lost);
   // Addresses that no member may claim, instead of those of the options. Takes effect at the next compile(). False:
   // they are the same.
   bool set_reserved(std::vector<ReservedAddress> reserved);
@@ -127,6 +134,7 @@ class Compiler {
   [[nodiscard]] std::size_t peer_count() const;
   [[nodiscard]] std::size_t service_count() const;
   [[nodiscard]] std::size_t frontend_count() const;
+  [[nodiscard]] std::size_t ejected_count() const;  // backends that are left out as outliers
   // As services(), but without their ports and backends, which are many.
   [[nodiscard]] std::vector<ServiceView> services_without_ports() const;
   // As services(), but one at a time, until `visit` returns false.

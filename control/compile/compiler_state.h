@@ -2,6 +2,7 @@
 // include this. Thread: control.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -25,7 +26,7 @@ struct Compiler::State {
         fleet_builder(model, options, fleet),
         peers(options.own_node_tunnels),
         endpoints(options.realm, local_identities),
-        services(options.realm, options.ring_slots, options.slow_start),
+        services(options.realm, options.ring_slots, options.slow_start, options.outliers),
         policy(options.cluster, options.policy) {}
 
   CompilerOptions options;
@@ -42,6 +43,10 @@ struct Compiler::State {
   std::set<ClusterId> unreachable, ejected;  // as in the tables
   std::set<ClusterId> desired_ejected;       // as last reported
   std::set<ClusterId> draining, desired_draining;
+  std::vector<OpeningOutcome> openings;               // heard since the last compile()
+  bool openings_lost = false;                         // and some were not
+  std::map<ClusterId, SlowStart::Time> out_of_reach;  // when they were last
+  std::set<ClusterId> was_unreachable;                // at the last compile()
   PeerRegistry peers;
   LocalIdentities local_identities;
   EndpointSet endpoints;
@@ -65,6 +70,8 @@ struct Compiler::State {
   void update_clusters(TableDelta& delta);
   // Of these clusters, which are in the tables; nothing else of them has changed.
   void update_prefixes(const std::set<std::string>& names, CompileResult& result);
+  // Of clusters whose silence says nothing of their backends: out of reach, or a short time ago.
+  [[nodiscard]] std::set<ClusterId> clusters_away(SlowStart::Time now);
   void update_services(const std::set<ServiceName>& dirty, CompileResult& result);
   // May be selected for new flows: it is not down and there is a route to it.
   [[nodiscard]] bool is_usable(PeerId gateway) const;

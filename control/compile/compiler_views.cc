@@ -40,6 +40,7 @@ std::optional<PeerView> Compiler::find_peer(PeerId id) const {
 std::size_t Compiler::peer_count() const { return state_->peers.size(); }
 std::size_t Compiler::service_count() const { return state_->services.size(); }
 std::size_t Compiler::frontend_count() const { return state_->services.frontends(); }
+std::size_t Compiler::ejected_count() const { return state_->services.ejected(); }
 std::vector<ServiceView> Compiler::services_without_ports() const { return state_->services.views_without_ports(); }
 void Compiler::visit_services(const std::function<bool(const ServiceView&)>& visit) const {
   state_->services.visit_views(visit);

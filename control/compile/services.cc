@@ -57,6 +57,9 @@ BackendState state_of(const Candidate& candidate, bool selected) {
   if (candidate.unreachable) {
     return BackendState::kUnreachable;
   }
+  if (candidate.fitness == Fitness::kEjected) {
+    return BackendState::kEjected;
+  }
   return selected || candidate.fitness == Fitness::kActive ? BackendState::kActive : BackendState::kDraining;
 }
 
@@ -156,6 +159,7 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
       service.starting.see({c.address, c.port, port.protocol}, c.cluster->id, inputs.news);
     }
   }
+  mark_outliers(service, port.protocol, family, candidates);
   const ServiceRules& rules = service.rules;
   const std::size_t selected = select_backends(
       candidates, service.view.affinity, rules.internal_local ? Reach::kCluster : Reach::kFleet, rules.distribution);
@@ -173,16 +177,14 @@ void ServiceSet::compile_port(Service& service, const ServicePort& port, Family 
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     const Candidate& c = candidates[i];
     const BackendPlace key{c.address, c.port, port.protocol};
-    const auto [id, inserted] = service.backend_ids.try_emplace(key);
-    if (inserted) {
-      id->second = backend_ids_.allocate();
-    }
+    const BackendId id = id_of(service, key);
     used.insert(key);
     // The ring is of the fleet's addresses, as elsewhere; packets to our own pods have their own.
     const IpAddress address = c.cluster->local ? to_own(c.cluster->aliases, c.address) : c.address;
-    set->backends.push_back({id->second, address, c.port, c.cluster->id});
-    state.view.backends.push_back({c.cluster->name, c.address, c.port, id->second, state_of(c, i < selected), c.weight,
-                                   0, i < levels.size() ? levels[i] * 100 / service.starting.full_level() : 100});
+    set->backends.push_back({id, address, c.port, c.cluster->id});
+    state.view.backends.push_back({c.cluster->name, c.address, c.port, id, state_of(c, i < selected), c.weight, 0,
+                                   i < levels.size() ? levels[i] * 100 / service.starting.full_level() : 100,
+                                   service.outliers.ejected_until(id)});
   }
   const bool ring_unchanged = state.set && is_same_ring(in_ring, state.in_ring);
   set->ring = ring_unchanged ? state.set->ring : maglev_ring(in_ring, ring_slots_);
@@ -258,7 +260,8 @@ void ServiceSet::publish(Service& service, TableDelta& delta) const {
                              Seconds{service.view.affinity_seconds},
                              state.set,
                              state.from_fabric,
-                             service.sources};
+                             service.sources,
+                             service.outliers.on()};
       }
     }
   }
@@ -272,7 +275,7 @@ void ServiceSet::publish(Service& service, TableDelta& delta) const {
     if (before == service.frontends.end() || before->second.backends != entry.backends ||
         before->second.client_affinity != entry.client_affinity ||
         before->second.affinity_timeout != entry.affinity_timeout || before->second.sources != entry.sources ||
-        before->second.from_fabric != entry.from_fabric) {
+        before->second.from_fabric != entry.from_fabric || before->second.watched != entry.watched) {
       delta.upsert_frontends.push_back(entry);
     }
   }
@@ -358,20 +361,6 @@ void ServiceSet::take_rules(const std::vector<Definition>& definitions, Service&
   }
 }
 
-void ServiceSet::begin_starts(const Inputs& inputs, Service& service) const {
-  const std::uint32_t window = service.rules.slow_start;
-  service.starting.begin(inputs.now, window == ServiceRules::kAsConfigured ? slow_start_ : SlowStart::Time(window));
-}
-
-void ServiceSet::end_starts(const ServiceName& name, const Inputs& inputs, Service& service) {
-  service.starting.end([&](ClusterId cluster) { return inputs.ejected.count(cluster) != 0; });
-  if (const auto next = service.starting.next_step()) {
-    rises_[name] = *next;
-  } else {
-    rises_.erase(name);
-  }
-}
-
 bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDelta& delta) {
   std::vector<ServiceMember> members;
   const std::vector<Definition> found = definitions(name, inputs, members);
@@ -401,7 +390,7 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
   }
   name_ignored(found, service);
 
-  begin_starts(inputs, service);
+  begin_shares(inputs, service);
   const std::set<IpAddress> before = std::exchange(service.addresses, {});
   std::map<PortKey, PortState> ports;
   std::set<BackendPlace> used;
@@ -416,7 +405,7 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
     }
   }
   service.ports = std::move(ports);
-  end_starts(name, inputs, service);
+  end_shares(name, inputs, service);
   for (const BackendPlace& key : used) {
     service.addresses.insert(std::get<IpAddress>(key));
   }
@@ -444,24 +433,6 @@ std::set<ServiceName> ServiceSet::move_to(OwnPlace place) {
     }
   }
   return names;
-}
-
-std::set<ServiceName> ServiceSet::rising_at(SlowStart::Time now) const {
-  std::set<ServiceName> names;
-  for (const auto& [name, at] : rises_) {
-    if (at <= now) {
-      names.insert(name);
-    }
-  }
-  return names;
-}
-
-std::optional<SlowStart::Time> ServiceSet::next_rise() const {
-  std::optional<SlowStart::Time> next;
-  for (const auto& [name, at] : rises_) {
-    next = next ? std::min(*next, at) : at;
-  }
-  return next;
 }
 
 }  // namespace isthmus

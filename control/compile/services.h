@@ -24,6 +24,7 @@
 #include "control/compile/id_pool.h"
 #include "control/compile/slow_start.h"
 #include "control/compile/views.h"
+#include "control/health/outliers.h"
 #include "control/model/model.h"
 #include "dataplane/api/maglev.h"
 #include "dataplane/api/tables.h"
@@ -32,9 +33,9 @@ namespace isthmus {
 
 class ServiceSet {
  public:
-  // `slow_start`: of services that do not say their own (slow_start.h).
-  ServiceSet(Realm realm, std::uint32_t ring_slots, SlowStart::Time slow_start)
-      : realm_(realm), ring_slots_(ring_slots), slow_start_(slow_start) {}
+  // `slow_start`, `outliers`: of services that do not say their own (slow_start.h, outliers.h).
+  ServiceSet(Realm realm, std::uint32_t ring_slots, SlowStart::Time slow_start, const OutlierEjection& outliers)
+      : realm_(realm), ring_slots_(ring_slots), slow_start_(slow_start), outliers_(outliers) {}
 
   struct Inputs {
     const Model& model;
@@ -49,7 +50,14 @@ class ServiceSet {
   };
   // Where this gateway runs now. Returns the services to be recompiled because of that.
   [[nodiscard]] std::set<ServiceName> move_to(OwnPlace place);
-  // Those in which a backend gets more of its weight at `now`, and when the next one does.
+  // Takes what is heard of connections to backends. Of the clusters in `away`, which are out of reach or were a short
+  // time ago, silence says nothing. Returns the services in which a backend is to be ejected. `lost`: not all was
+  // heard.
+  [[nodiscard]] std::set<ServiceName> note(std::span<const OpeningOutcome> openings, bool lost,
+                                           const std::set<ClusterId>& away, SlowStart::Time now);
+  [[nodiscard]] std::vector<EjectionChange> take_ejections() { return std::exchange(ejections_, {}); }
+  [[nodiscard]] std::size_t ejected() const;
+  // Those in which a backend gets more of its weight at `now`, or returns, and when the next one does.
   [[nodiscard]] std::set<ServiceName> rising_at(SlowStart::Time now) const;
   [[nodiscard]] std::optional<SlowStart::Time> next_rise() const;
   // Recompiles one service and appends the changes to `delta`. True when it appeared or disappeared, or its VIPs
@@ -90,6 +98,7 @@ class ServiceSet {
     std::map<BackendPlace, BackendId> backend_ids;
     ServiceRules rules;
     SlowStart starting;
+    Outliers outliers;
     std::shared_ptr<const SourceRanges> sources;
     std::set<IpAddress> addresses;  // of its backends, with those left out because of their addresses
     std::vector<Problem> problems;
@@ -116,9 +125,14 @@ class ServiceSet {
   [[nodiscard]] static std::vector<MaglevBackend> weigh(const Service& service, IpProtocol protocol,
                                                         std::span<const Candidate> candidates,
                                                         std::vector<unsigned>* levels);
-  // Of slow start, before its ports are compiled and after it.
-  void begin_starts(const Inputs& inputs, Service& service) const;
-  void end_starts(const ServiceName& name, const Inputs& inputs, Service& service);
+  // Of slow start and outliers, before its ports are compiled and after it.
+  void begin_shares(const Inputs& inputs, Service& service);
+  // Of outliers: for the log, and for slow start.
+  void note_changes(Service& service, const std::vector<Outliers::Change>& changes);
+  void end_shares(const ServiceName& name, const Inputs& inputs, Service& service);
+  // Marks the outliers among the candidates for a port.
+  void mark_outliers(Service& service, IpProtocol protocol, Family family, std::vector<Candidate>& candidates);
+  [[nodiscard]] BackendId id_of(Service& service, const BackendPlace& place);
   void publish(Service& service, TableDelta& delta) const;
   void update_users(const ServiceName& name, const std::set<IpAddress>& before, const std::set<IpAddress>& now);
   void release(Service& service, const std::set<BackendPlace>& used);
@@ -127,11 +141,14 @@ class ServiceSet {
   Realm realm_;
   std::uint32_t ring_slots_;
   SlowStart::Time slow_start_;
+  OutlierEjection outliers_;
+  std::vector<EjectionChange> ejections_;  // until they are taken
   OwnPlace place_;
   std::map<ServiceName, Service> services_;
   std::map<ServiceId, ServiceName> by_id_;
   std::set<ServiceName> invalid_;
-  std::map<ServiceName, SlowStart::Time> rises_;       // of services with backends that start slowly: the next
+  // Of services with backends that start slowly or are ejected: when the next gets more.
+  std::map<ServiceName, SlowStart::Time> rises_;
   std::set<std::pair<IpAddress, ServiceName>> users_;  // by address of a backend
   IdPool<ServiceId> service_ids_{1024};
   IdPool<BackendId> backend_ids_{65536};

@@ -40,6 +40,12 @@ void SlowStart::see(const Key& key, ClusterId cluster, bool fresh) {
   }
 }
 
+void SlowStart::restart(const Key& key) {
+  if (const auto it = backends_.find(key); it != backends_.end()) {
+    it->second.since = now_;
+  }
+}
+
 bool SlowStart::is_full(const Backend& backend) const {
   return !backend.since || now_ / step() - *backend.since / step() >= static_cast<std::int64_t>(steps());
 }

@@ -34,6 +34,8 @@ class SlowStart {
   void begin(Time now, Time window);
   // `fresh`: it counts as new where it was not there at the pass before.
   void see(const Key& key, ClusterId cluster, bool fresh);
+  // It is new, from this pass on.
+  void restart(const Key& key);
   // Forgets those that were not seen, but for the clusters that `stays` names: these are out of reach as a whole.
   template <typename Stays>
   void end(Stays&& stays);

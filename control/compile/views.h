@@ -2,7 +2,9 @@
 // Thread: control. Each is a copy, not updated later.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -56,6 +58,7 @@ enum class BackendState : std::uint8_t {
   kActive,       // takes new flows, if the affinity rule chose its cluster
   kDraining,     // keeps its flows, takes no new ones: terminating, weight 0, or its cluster's gateways are drained
   kUnreachable,  // like draining, because no gateway of its cluster is reachable
+  kEjected,      // like draining, for a time, because connections to it do not open (outliers.h)
 };
 [[nodiscard]] const char* to_text(BackendState state);
 
@@ -71,6 +74,18 @@ struct BackendView {
   std::uint16_t weight = 0;
   std::uint32_t slots = 0;  // of `ring_slots` in the Maglev ring; 0: takes no new flows
   unsigned percent = 100;   // of its weight that it has at present: less while it starts slowly
+  std::optional<std::chrono::seconds> ejected_until{};  // by the compiler's clock
+};
+
+// A backend that has been left out of new connections, or has returned.
+struct EjectionChange {
+  ServiceName service;
+  std::string cluster;
+  IpAddress address;
+  L4Port port;
+  bool ejected = false;
+  unsigned failures = 0;  // in a row, of an ejected one
+  std::chrono::seconds time{0};
 };
 
 // One port of a service in one address family; the same for each VIP of that family.

@@ -140,6 +140,8 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.incumbents = holders_.incumbents();
   options.allocate_at = allocate_at(config);
   options.slow_start = std::chrono::seconds((config.slow_start_ms + 999) / 1000);
+  options.outliers = {config.outlier_failures, static_cast<unsigned>((config.outlier_time_ms + 999) / 1000),
+                      config.outlier_max_percent};
   compiler_ = std::make_unique<Compiler>(std::move(options), model_, [this](const IpAddress& underlay) {
     AdjacencyId adjacency = kNoAdjacency;  // kernel and engine are the loop's
     turns_.ask_loop([&] { adjacency = adjacencies_->towards_peer(underlay); });
@@ -161,8 +163,8 @@ ActiveGateway::~ActiveGateway() {
   turns_.wait();
   *self_ = nullptr;
   keep_holders();
-  for (const auto timer :
-       {health_timer_, path_mtu_timer_, routes_timer_, maintenance_timer_, device_timer_, rise_timer_}) {
+  for (const auto timer : {health_timer_, path_mtu_timer_, routes_timer_, maintenance_timer_, device_timer_,
+                           rise_timer_, openings_timer_}) {
     loop_.cancel_timer(timer);
   }
   loop_.unwatch(node_.engine->event_fd());
@@ -177,6 +179,7 @@ Status ActiveGateway::watch() {
   maintenance_timer_ = loop_.add_timer([this] { maintain(); });
   device_timer_ = loop_.add_timer([this] { check_devices(); });
   rise_timer_ = loop_.add_timer([this] { apply(); });
+  openings_timer_ = loop_.add_timer([this] { apply(); });
   if (auto watched = loop_.watch(node_.kernel->fd(), [this] { take_kernel_events(); }); !watched) {
     return watched;
   }
@@ -203,6 +206,7 @@ void ActiveGateway::apply() {
   in_turn({[this, changes] {
              apply_due_ = false;
              *changes = model_.take_changes();
+             compiler_->note_openings(std::exchange(openings_, {}), std::exchange(openings_lost_, false));
            },
            [this, changes, result] { *result = compiler_->compile(std::exchange(*changes, {})); },
            [this, result] { applied(*result); }});
@@ -256,6 +260,7 @@ void ActiveGateway::applied(CompileResult& result) {
   if (first) {
     give_back_free_memory();
   }
+  log_ejections(result.ejections);
   routes_changed_ = false;
   flow_names_->forget();
   list_problems(result.problems);
@@ -359,6 +364,7 @@ void ActiveGateway::reload_routes() {
 void ActiveGateway::take_engine_events() {
   const EngineEvents events = node_.engine->poll_events();
   events_lost_ = events.lost;
+  take_openings(events);
   const auto now = HealthClock::now();
   for (const NeighbourRequest& neighbour : events.neighbours) {
     adjacencies_->request(neighbour, now);

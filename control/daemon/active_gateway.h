@@ -82,6 +82,8 @@ class ActiveGateway {
   // Counts since start: tables published to the engine, and events of the workers that were lost.
   [[nodiscard]] std::uint64_t publishes() const { return publishes_; }
   [[nodiscard]] std::uint64_t events_lost() const { return events_lost_; }
+  // How often a backend was left out as an outlier since start.
+  [[nodiscard]] std::uint64_t ejections() const { return ejections_; }
 
  private:
   ActiveGateway(const GatewayConfig& config, const OwnGateway& own, Model& model, Hubs& hubs, ProblemList& problems,
@@ -111,6 +113,10 @@ class ActiveGateway {
   // What of it needs the model or the compiler.
   void maintain_tables();
   void check_devices();
+
+  // active_gateway_openings.cc
+  void take_openings(const EngineEvents& events);
+  void log_ejections(const std::vector<EjectionChange>& changes);
 
   void publish(CompileResult& result);
   void update_gateways();
@@ -151,8 +157,10 @@ class ActiveGateway {
   std::vector<NodeAddress> node_addresses_;
   bool node_addresses_read_ = false;  // false: the kernel did not answer, and is asked again
   EventLoop::TimerId health_timer_ = 0, path_mtu_timer_ = 0, routes_timer_ = 0, maintenance_timer_ = 0,
-                     device_timer_ = 0, rise_timer_ = 0;
-  std::uint64_t publishes_ = 0, events_lost_ = 0;
+                     device_timer_ = 0, rise_timer_ = 0, openings_timer_ = 0;
+  std::uint64_t publishes_ = 0, events_lost_ = 0, ejections_ = 0, openings_lost_before_ = 0;
+  std::vector<OpeningOutcome> openings_;  // that the compiler has not heard of yet
+  bool openings_lost_ = false;            // and some were not kept
   bool apply_due_ = false, observe_due_ = false, maintain_due_ = false, reload_due_ = false;  // their turn is to come
   bool published_ = false;                                                                    // at least once
   bool publish_failed_ = false;

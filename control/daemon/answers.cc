@@ -118,6 +118,14 @@ std::vector<DeviceRow> device_rows(const Node& node, const EngineCounters& count
   return rows;
 }
 
+std::optional<std::uint32_t> ejected_seconds(const BackendView& backend) {
+  if (!backend.ejected_until) {
+    return std::nullopt;
+  }
+  const auto left = std::chrono::ceil<std::chrono::seconds>(*backend.ejected_until - shared_time());
+  return static_cast<std::uint32_t>(std::max(left.count(), std::chrono::seconds::rep{0}));
+}
+
 FrontendRow frontend_row(const ServiceView& service, const ServicePortView& port, const IpAddress& vip,
                          const std::string& cluster) {
   FrontendRow row;
@@ -133,8 +141,8 @@ FrontendRow frontend_row(const ServiceView& service, const ServicePortView& port
   }
   for (const BackendView& backend : port.backends) {
     if (cluster.empty() || backend.cluster == cluster) {
-      row.backends.push_back(
-          {backend.cluster, backend.address, backend.port, to_text(backend.state), backend.slots, backend.percent});
+      row.backends.push_back({backend.cluster, backend.address, backend.port, to_text(backend.state), backend.slots,
+                              backend.percent, ejected_seconds(backend)});
     }
   }
   return row;
@@ -311,6 +319,7 @@ StatusReply make_own_status(const GatewayParts& parts) {
     status.flows = active.observer().counts();
     status.control_events_lost = active.events_lost();
     status.publishes = active.publishes();
+    status.ejections = active.ejections();
     status.devices = device_rows(active.node(), status.counters);
   }
   return status;
@@ -331,6 +340,7 @@ StatusReply make_status(const GatewayParts& parts) {
 void add_tables(StatusReply& status, const Compiler& compiler, const PeerStates& states, PeerScope scope) {
   status.services = compiler.service_count();
   status.frontends = compiler.frontend_count();
+  status.ejected = compiler.ejected_count();
   for (const ClusterView& cluster : compiler.clusters()) {
     for (const AliasPrefix& prefix : cluster.aliases) {
       status.aliases.push_back({cluster.name, prefix.own, prefix.alias});

@@ -122,6 +122,8 @@ struct ServiceRules {
   bool external_local = false;        // externalTrafficPolicy: Local
   TrafficDistribution distribution = TrafficDistribution::kAny;
   std::uint32_t slow_start = kAsConfigured;  // isthmus.io/slow-start, in seconds; 0: none
+  // isthmus.io/outlier-ejection: as OutlierEjection.
+  std::uint32_t outlier_failures = kAsConfigured, outlier_seconds = kAsConfigured, outlier_percent = kAsConfigured;
   static constexpr std::uint32_t kAsConfigured = 0xffffffff;
   friend bool operator==(const ServiceRules&, const ServiceRules&) = default;
 };

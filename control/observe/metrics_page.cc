@@ -175,6 +175,8 @@ void add_fleet(const MetricsInput& input, Page& page) {
   const StatusReply& status = input.status;
   page.single(metric::kFrontends, number(status.frontends));
   page.single(metric::kGlobalServices, number(status.services));
+  page.single(metric::kEjections, number(status.ejections));
+  page.single(metric::kEjected, number(status.ejected));
   page.family(metric::kIdentities);
   page.add(number(input.identities), {{"type", "cluster_local"}});
   page.family(metric::kUnappliedRules);

@@ -39,8 +39,9 @@ template <>
 inline constexpr auto kFields<ServicePort> = std::tuple{&ServicePort::name, &ServicePort::protocol, &ServicePort::port};
 template <>
 inline constexpr auto kFields<ServiceRules> =
-    std::tuple{&ServiceRules::source_ranges,  &ServiceRules::ranges_denied, &ServiceRules::internal_local,
-               &ServiceRules::external_local, &ServiceRules::distribution,  &ServiceRules::slow_start};
+    std::tuple{&ServiceRules::source_ranges,    &ServiceRules::ranges_denied,   &ServiceRules::internal_local,
+               &ServiceRules::external_local,   &ServiceRules::distribution,    &ServiceRules::slow_start,
+               &ServiceRules::outlier_failures, &ServiceRules::outlier_seconds, &ServiceRules::outlier_percent};
 template <>
 inline constexpr auto kFields<ServiceObject> = std::tuple{
     &ServiceObject::global,  &ServiceObject::shared,       &ServiceObject::affinity, &ServiceObject::client_ip_affinity,

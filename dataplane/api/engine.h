@@ -19,6 +19,7 @@
 #include "dataplane/api/counters.h"
 #include "dataplane/api/flow_event.h"
 #include "dataplane/api/handed_over.h"
+#include "dataplane/api/openings.h"
 #include "dataplane/api/tables.h"
 #include "dataplane/base/defaults.h"
 #include "dataplane/base/flow_timeouts.h"
@@ -147,7 +148,9 @@ struct EngineEvents {
   std::vector<NeighbourRequest> neighbours;
   std::vector<ProbeAnswer> probe_answers;
   std::vector<PathMtuClaim> path_mtu_claims;
-  std::uint64_t lost = 0;  // events lost to a full queue since start
+  std::vector<OpeningOutcome> openings;
+  std::uint64_t lost = 0;           // events lost to a full queue since start, those of openings among them
+  std::uint64_t openings_lost = 0;  // since start
 };
 
 class Engine {

@@ -91,6 +91,7 @@ struct FrontendEntry {
   // as all clients.
   std::shared_ptr<const BackendSet> from_fabric{};
   std::shared_ptr<const SourceRanges> sources{};  // null: every client is served
+  bool watched = false;  // how connections to its backends open is told to control (openings.h)
 };
 
 // Route to addresses of this cluster, or of one that the underlay reaches without a tunnel. The longest prefix wins.

@@ -88,6 +88,7 @@ struct alignas(64) ConnectionShared {
   static constexpr std::uint32_t kOpened = 1;   // no longer half-open
   static constexpr std::uint32_t kWasDown = 2;  // its ForwardedCounts are of this connection
   static constexpr std::uint32_t kPin = 4;      // its client keeps its backend (affinity_table.h)
+  static constexpr std::uint32_t kWatched = 8;  // how it opens is to be told, and has not been yet
   static constexpr unsigned kUserShift = 16;    // from here on: user_flags()
 
   // Over the keys and plain fields; 0: the slot is free. Written last on insert and cleared first on removal, so that
@@ -125,6 +126,9 @@ struct alignas(64) ConnectionShared {
 
   [[nodiscard]] bool has_pin() const noexcept { return (state.load(std::memory_order_relaxed) & kPin) != 0; }
   void set_pin() noexcept { state.fetch_or(kPin, std::memory_order_relaxed); }
+  [[nodiscard]] bool is_watched() const noexcept { return (state.load(std::memory_order_relaxed) & kWatched) != 0; }
+  // True for one caller.
+  bool take_watch() noexcept { return (state.fetch_and(~kWatched, std::memory_order_relaxed) & kWatched) != 0; }
 
   // 16 bits for the slow path.
   [[nodiscard]] std::uint32_t user_flags() const noexcept {

@@ -215,7 +215,8 @@ inline InsertOutcome FlowTable::insert_once(WorkerId worker, const NewConnection
 inline void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Seconds now) noexcept {
   Connection& c = mapping_.connection(slot);
   ConnectionShared& s = c.shared;
-  s.state.store(request.user_flags << ConnectionShared::kUserShift, std::memory_order_relaxed);
+  s.state.store(request.user_flags << ConnectionShared::kUserShift | (request.watched ? ConnectionShared::kWatched : 0),
+                std::memory_order_relaxed);
   s.closed_at.store(0, std::memory_order_relaxed);
   s.peer.store(request.peer);
   s.lease.store(0, std::memory_order_relaxed);
@@ -361,17 +362,6 @@ bool same_decision(const DirectionBlock& a, const DirectionBlock& b) noexcept {
          std::memcmp(x + kIndex, y + kIndex, offsetof(DirectionBlock, epoch_value) - kIndex) == 0;
 }
 
-// The client uses the backend as long as the connection is used.
-void keep_backend_of(const Connection& c, AffinityTable& affinities, Seconds now) noexcept {
-  const FlowKey& forward = c.line(Direction::kForward).key;
-  const FlowKey& reply = c.line(Direction::kReply).key;
-  const FrontendKey frontend{forward.realm, forward.destination(), forward.protocol,
-                             L4Port{forward.destination_port.host()}};
-  const std::uint32_t idle = std::min(lifecycle::idle(c, now), now.value());
-  affinities.keep(frontend, forward.source(), {reply.source(), L4Port{reply.source_port.host()}},
-                  Seconds{now.value() - idle});
-}
-
 }  // namespace
 
 // An equal decision is stamped anew in place. Its words were sampled before the tables were read, as those of any
@@ -467,33 +457,6 @@ bool FlowTable::remove_if(WorkerId worker, std::uint32_t slot, const Condition& 
   slots_->retire(worker, slot + 1);
   state(worker).removed.add();
   return true;
-}
-
-unsigned FlowTable::age_connections(WorkerId worker, Seconds now, unsigned budget) noexcept {
-  WorkerState& own = state(worker);
-  const std::uint32_t first = std::min(capacity_, worker.value() * share());
-  const std::uint32_t size = std::min(capacity_ - first, share());
-  unsigned removed = 0;
-  for (unsigned visited = 0; visited < std::min(budget, size); ++visited) {
-    const std::uint32_t slot = first + own.cursor;
-    own.cursor = own.cursor + 1 == size ? 0 : own.cursor + 1;
-    const Connection& c = mapping_.connection(slot);
-    if (c.shared.checksum.load(std::memory_order_acquire) == 0) {
-      continue;
-    }
-    if (c.shared.has_pin()) {
-      keep_backend_of(c, affinities_, now);
-    }
-    if (lifecycle::expires_in(c, timeouts_, now) == 0 && remove_if(worker, slot, {.expired_at = &now})) {
-      own.expired.add();
-      ++removed;
-    }
-  }
-  half_open_.sweep(worker, budget / 4);
-  slots_->collect(worker);
-  blocks_->collect(worker);
-  mapping_.record_use(now);
-  return removed;
 }
 
 }  // namespace isthmus

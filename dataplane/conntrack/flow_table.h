@@ -97,6 +97,7 @@ struct NewConnection : ConnectionTraits {
   std::uint64_t forward_hash = 0, reply_hash = 0;  // from FlowTable::hash(); 0: insert() computes them
   Holder holder;                                   // FlowTable::holder_of(); none: insert() computes it
   std::uint8_t marks = 0;  // that the first packet sets on its direction, where it neither ends nor answers anything
+  bool watched = false;    // see ConnectionShared::kWatched
 };
 
 enum class InsertOutcome : std::uint8_t {
@@ -269,11 +270,11 @@ class FlowTable {
   // False if it was removed already. The hit stays readable until the next quiescent point, its blocks included.
   bool remove(WorkerId worker, const Hit& hit) noexcept;
 
-  // Aging: visits the next `budget` slots of this worker's share, removes expired connections, and frees slots and
+  // Aging: visits the next `budget` of this worker's share() slots, removes expired connections, and frees slots and
   // blocks whose grace period is over. Call once per round and before sleeping; a sleeping worker wakes at least every
-  // few seconds for it. A full pass takes share() / budget calls. Returns how many connections were removed.
-  unsigned age_connections(WorkerId worker, Seconds now, unsigned budget) noexcept;
-  // Slots in a worker's share, for choosing a budget.
+  // few seconds for it. Returns how many were removed; `watch` (may be null) is told of those that nobody has answered.
+  unsigned age_connections(WorkerId worker, Seconds now, unsigned budget,
+                           lifecycle::UnansweredWatch* watch = nullptr) noexcept;
   [[nodiscard]] std::uint32_t share() const noexcept { return (capacity_ + workers_ - 1) / workers_; }
 
   [[nodiscard]] AffinityTable& affinities() noexcept { return affinities_; }

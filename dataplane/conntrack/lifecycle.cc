@@ -57,6 +57,14 @@ std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeo
   return remaining(age, (marks & mark::kRst) != 0 ? std::min(timeouts.tcp, timeouts.tcp_syn) : timeouts.tcp);
 }
 
+bool is_unanswered(const Connection& connection) noexcept {
+  constexpr std::uint32_t kMarks = 0xff;
+  return connection.protocol() == IpProtocol::kTcp &&
+         (connection.line(Direction::kForward).seen.load(std::memory_order_relaxed) & kMarks) ==
+             (mark::kSeen | mark::kSyn) &&
+         (connection.line(Direction::kReply).seen.load(std::memory_order_relaxed) & kMarks) == 0;
+}
+
 std::uint8_t record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept {
   std::atomic<std::uint32_t>& word = connection.line(direction).seen;
   std::uint32_t old = word.load(std::memory_order_relaxed);

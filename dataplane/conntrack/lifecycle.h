@@ -57,6 +57,18 @@ inline constexpr auto kMarksOfTcp = [] {
 [[nodiscard]] std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeouts,
                                        Seconds now) noexcept;
 
+// A TCP connection of which nothing but SYNs of its client has been seen. An answer that takes another way is shown by
+// what the client sends next.
+[[nodiscard]] bool is_unanswered(const Connection& connection) noexcept;
+// Told by aging of watched connections that have expired so. They are in no index any more, and can still be read.
+class UnansweredWatch {
+ public:
+  virtual void unanswered(const Connection& connection) noexcept = 0;
+
+ protected:
+  ~UnansweredWatch() = default;
+};
+
 // Records a packet's time and marks: the slow path of FlowTable::account_packet, for a new second or a new mark.
 // Returns the marks that its direction had not seen before.
 std::uint8_t record(Connection& connection, Direction direction, Seconds now, std::uint8_t marks) noexcept;

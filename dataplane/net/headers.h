@@ -127,12 +127,12 @@ static_assert(sizeof(Icmp) == 8);
 
 namespace icmp4 {
 inline constexpr std::uint8_t kEchoReply = 0, kUnreachable = 3, kEchoRequest = 8, kTimeExceeded = 11, kParameter = 12;
-inline constexpr std::uint8_t kCodePort = 3, kCodeFragmentationNeeded = 4;
+inline constexpr std::uint8_t kCodeHost = 1, kCodePort = 3, kCodeFragmentationNeeded = 4;
 }  // namespace icmp4
 namespace icmp6 {
 inline constexpr std::uint8_t kUnreachable = 1, kPacketTooBig = 2, kTimeExceeded = 3, kParameter = 4;
 inline constexpr std::uint8_t kEchoRequest = 128, kEchoReply = 129;
-inline constexpr std::uint8_t kCodePort = 4;
+inline constexpr std::uint8_t kCodeAddress = 3, kCodePort = 4;
 }  // namespace icmp6
 
 struct Vxlan {

@@ -12,6 +12,7 @@
 #include "dataplane/conntrack/flow_table.h"
 #include "dataplane/fragments/fragment_table.h"
 #include "dataplane/publish/heard_probes.h"
+#include "dataplane/publish/opening_memory.h"
 #include "dataplane/publish/outstanding_probes.h"
 #include "dataplane/tables/adjacency_table.h"
 #include "dataplane/tables/endpoint_table.h"
@@ -39,6 +40,7 @@ struct SharedState {
   std::unique_ptr<FlowTable> flows;
   OutstandingProbes probes, sized_probes;
   HeardProbes heard_probes;
+  OpeningMemory openings;
   std::atomic<bool> draining{false};  // is said to peers' probes; control writes, workers read
   // Control, after `snapshot` was replaced and before a word is incremented: peers that have come, changed or gone.
   std::function<void(const Snapshot&, const std::set<PeerId>&)> peers_moved = [](const Snapshot&,

@@ -12,7 +12,8 @@ namespace isthmus {
 // its connection's direction line (Packet::line; ICMP errors: nullptr).
 void admit(SlowContext& context, Burst& burst) noexcept;
 
-// For the first packet of the reply direction, which needs no decision of its own: reports it. (events.cc)
+// For the first packet of the reply direction, which needs no decision of its own: reports it, and how its connection
+// has opened. (events.cc)
 void report_first_reply(SlowContext& context, const Packet& packet) noexcept;
 
 // What the flow event tells of a decision. (events.cc)

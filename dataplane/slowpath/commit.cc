@@ -6,6 +6,7 @@
 
 #include "dataplane/conntrack/source_ports.h"
 #include "dataplane/packet/echo.h"
+#include "dataplane/slowpath/openings.h"
 #include "dataplane/slowpath/steps.h"
 
 namespace isthmus {
@@ -95,6 +96,7 @@ CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& dec
   }
   if (packet.icmp_error) {  // its origin says nothing about that of the connection's packets
     apply(context, packet, nullptr, nullptr, decision.block);
+    tell_icmp_error(context, packet, hit);
   } else {
     const RevalidateOutcome outcome = context.shared.flows->revalidate(context.worker, hit, decision.block);
     if (outcome == RevalidateOutcome::kRemoved) {
@@ -103,6 +105,9 @@ CommitResult commit_existing(SlowContext& context, Packet& packet, Decision& dec
     }
     record_source(decision, hit.shared());
     follow_peer(context, packet, decision, hit);
+    if (hit.direction == Direction::kForward && tcp_flag::is_opening(packet.tcp_flags)) {
+      tell_asked_again(context, hit);
+    }
     const bool published = outcome == RevalidateOutcome::kPublished;  // else use our own decision, for this packet only
     apply(context, packet, &hit.line(), published ? hit.block : nullptr, decision.block);
   }
@@ -145,6 +150,8 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.taken = {};
   connection.holder = {};
   connection.marks = answers ? std::uint8_t{0} : first_marks(packet.key.protocol, packet.tcp_flags);
+  connection.watched = connection.marks != 0 && decision.frontend != nullptr && decision.frontend->watched &&
+                       decision.source.cluster == context.shared.options.cluster;
   connection.user_flags = (decision.source.published ? published_flag(own) : 0) |
                           (decision.destination.published ? published_flag(opposite(own)) : 0);
   connection.user_flags |= decision.dsr ? kDsrFlag : 0;

@@ -2,6 +2,7 @@
 #include "dataplane/net/headers.h"
 #include "dataplane/packet/parse.h"
 #include "dataplane/slowpath/admit.h"
+#include "dataplane/slowpath/openings.h"
 
 namespace isthmus {
 
@@ -42,6 +43,7 @@ FlowEventContext event_of(const Decision& decision, bool first) noexcept {
 // The decision is made again, without the caches, because the block does not hold all that an event tells; at most as
 // often as the budget for events allows. A reply that closes has been reported already.
 void report_first_reply(SlowContext& context, const Packet& packet) noexcept {
+  tell_first_reply(context, packet);
   constexpr std::uint8_t kEnds = net::Tcp::kFin | net::Tcp::kRst;
   if ((packet.tcp_flags & kEnds) != 0 || !wants_admitted_event(context, packet, true, false)) {
     return;

@@ -214,7 +214,13 @@ class EngineImplementation final : public Engine {
           events.probe_answers.push_back({event.peer, event.sequence, event.draining});
         }
       }
-      events.lost += worker->mailbox().lost();
+      OpeningOutcome outcome;
+      while (worker->mailbox().next_outcome(outcome)) {
+        events.openings.push_back(outcome);
+      }
+      const std::uint64_t outcomes = worker->mailbox().outcomes_lost();
+      events.openings_lost += outcomes;
+      events.lost += worker->mailbox().lost() + outcomes;
     }
     return events;
   }

@@ -13,6 +13,7 @@
 #include "dataplane/path/fragments.h"
 #include "dataplane/path/path.h"
 #include "dataplane/report/report.h"
+#include "dataplane/slowpath/openings.h"
 
 namespace isthmus {
 namespace {
@@ -125,7 +126,8 @@ unsigned Worker::work() {
 }
 
 void Worker::report_to_control(bool idle) noexcept {
-  if (flow_events_.should_wake(context_.now_ns, idle)) {
+  const bool outcomes = mailbox_.outcomes_due(context_.now_ns, idle);
+  if (flow_events_.should_wake(context_.now_ns, idle) || outcomes) {
     mailbox_.request_wake();
   }
   mailbox_.flush(setup_.control_fd);
@@ -179,8 +181,10 @@ void Worker::age_connections(std::uint64_t max_slots) {
   if (due != 0) {
     aged_ns_ = context_.now_ns;
   }
-  shared_.flows->age_connections(setup_.id, context_.now, static_cast<unsigned>(std::min(due, max_slots)));
+  shared_.flows->age_connections(setup_.id, context_.now, static_cast<unsigned>(std::min(due, max_slots)), this);
 }
+
+void Worker::unanswered(const Connection& connection) noexcept { tell_unanswered(context_, connection); }
 
 // Sleeps in the kernel until a queue is readable, control sends a command or the timeout expires. The worker is outside
 // its read section, so publishers do not wait for it.

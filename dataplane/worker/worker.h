@@ -8,12 +8,13 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/conntrack/lifecycle.h"
 #include "dataplane/packet/packet.h"
 #include "dataplane/path/context.h"
 
 namespace isthmus {
 
-class Worker {
+class Worker final : private lifecycle::UnansweredWatch {
  public:
   struct Setup {
     explicit Setup(Refusals standing) : refusals(std::move(standing)) {}
@@ -60,6 +61,7 @@ class Worker {
   void flush();
   void maintain(bool idle);
   void age_connections(std::uint64_t max_slots);
+  void unanswered(const Connection& connection) noexcept override;
   void report_to_control(bool idle) noexcept;
   void read_clock() noexcept;
 

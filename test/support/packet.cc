@@ -61,7 +61,7 @@ FrameBytes l4_bytes(const PacketSpec& p) {
   const bool icmp = p.protocol == IpProtocol::kIcmp || p.protocol == IpProtocol::kIcmpv6;
   std::size_t checksum_at = 0;
   if (p.protocol == IpProtocol::kTcp) {
-    put16(l4, p.source_port), put16(l4, p.destination_port), put32(l4, 1), put32(l4, 1);
+    put16(l4, p.source_port), put16(l4, p.destination_port), put32(l4, p.sequence), put32(l4, 1);
     l4.push_back(static_cast<std::uint8_t>((5 + p.tcp_options.size() / 4) << 4));
     l4.push_back(p.flags), put16(l4, 1024), put16(l4, 0), put16(l4, 0), put(l4, p.tcp_options);
     checksum_at = 16;
@@ -80,6 +80,9 @@ FrameBytes l4_bytes(const PacketSpec& p) {
   }
   for (std::size_t i = 0; i < p.payload; ++i) {
     l4.push_back(pattern(i));
+  }
+  if (p.first_byte && p.payload != 0) {
+    l4[l4.size() - p.payload] = *p.first_byte;
   }
   if (p.quoted) {
     put(l4, *p.quoted);
@@ -368,7 +371,7 @@ std::string PacketSpec::scapy() const {
   const std::string ports = "sport=" + std::to_string(source_port) + ",dport=" + std::to_string(destination_port);
   switch (protocol) {
     case IpProtocol::kTcp:
-      s += "TCP(" + ports + ",flags=" + std::to_string(flags) + ")";
+      s += "TCP(" + ports + ",seq=" + std::to_string(sequence) + ",flags=" + std::to_string(flags) + ")";
       break;
     case IpProtocol::kUdp:
       s += "UDP(" + ports + ")";

@@ -27,6 +27,7 @@ struct PacketSpec {
   std::uint16_t source_port = 0, destination_port = 0;  // ICMP echo: source_port is the identifier
   IpProtocol protocol = IpProtocol::kTcp;
   std::uint8_t flags = 0;      // TCP
+  std::uint32_t sequence = 1;  // TCP
   FrameBytes tcp_options;      // a multiple of four bytes
   std::uint8_t icmp_type = 0;  // ICMP: echo request or reply of the family
   std::uint8_t ttl = 64;
@@ -34,6 +35,7 @@ struct PacketSpec {
   bool dont_fragment = false;
   std::uint16_t fragment_offset = 0;  // as in an IPv4 header, of either family: in units of eight bytes, and 0x2000
   std::size_t payload = 0;            // bytes of a fixed pattern
+  std::optional<std::uint8_t> first_byte;  // of the payload, in place of the pattern's
   bool udp_checksum = true;
   std::optional<FrameBytes> quoted;  // ICMP error: the IP packet it carries
   std::uint8_t icmp_code = 0;
@@ -76,6 +78,14 @@ struct PacketSpec {
   }
   PacketSpec& with_payload(std::size_t bytes) {
     payload = bytes;
+    return *this;
+  }
+  PacketSpec& with_sequence(std::uint32_t number) {
+    sequence = number;
+    return *this;
+  }
+  PacketSpec& with_first_byte(std::uint8_t byte) {
+    first_byte = byte;
     return *this;
   }
   PacketSpec& with_mtu(std::uint16_t bytes) {

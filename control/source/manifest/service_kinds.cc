@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "config/model/defaults.h"
+#include "config/model/outlier_ejection.h"
 #include "config/yaml/duration.h"
 #include "control/source/manifest/manifest.h"
 #include "control/source/manifest/object_reader.h"
@@ -120,6 +121,60 @@ std::uint32_t read_slow_start(const ObjectText& in) {
   return static_cast<std::uint32_t>((*milliseconds + 999) / 1000);
 }
 
+// "failures=5", "time=1m", "max_percent=30". False: it is none of them.
+bool read_outlier_word(std::string_view word, ServiceRules& rules) {
+  const std::size_t at = word.find('=');
+  if (at == std::string_view::npos) {
+    return false;
+  }
+  const std::string_view key = word.substr(0, at), text = word.substr(at + 1);
+  if (key == "time") {
+    const auto milliseconds = parse_duration(text);
+    if (!milliseconds || *milliseconds < 1000 || *milliseconds > kMaxOutlierSeconds * std::uint64_t{1000}) {
+      return false;
+    }
+    rules.outlier_seconds = static_cast<std::uint32_t>((*milliseconds + 999) / 1000);
+    return true;
+  }
+  std::uint32_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool failures = key == "failures";
+  if ((!failures && key != "max_percent") || error != std::errc{} || end != text.data() + text.size() || number == 0 ||
+      number > (failures ? kMaxOutlierFailures : 100)) {
+    return false;
+  }
+  (failures ? rules.outlier_failures : rules.outlier_percent) = number;
+  return true;
+}
+
+// "off", or "failures=5, time=30s, max_percent=50"; what is neither leaves it to the gateway's configuration.
+void read_outlier_ejection(const ObjectText& in, ServiceRules& rules) {
+  const auto annotation = find_annotation(in, "isthmus.io/outlier-ejection");
+  if (!annotation) {
+    return;
+  }
+  ServiceRules said;
+  bool good = true;
+  const auto words = claim_words(annotation->text);
+  if (words.size() == 1 && words.front() == "off") {
+    said.outlier_failures = 0;
+  } else {
+    good = std::all_of(words.begin(), words.end(),
+                       [&](const std::string_view word) { return read_outlier_word(word, said); }) &&
+           said.outlier_failures != ServiceRules::kAsConfigured;
+  }
+  if (!good) {
+    in.root.warn(annotation->line,
+                 "annotation " + annotation->key + " is " + shown(annotation->text) + "; it is ignored",
+                 "write off, or failures=1 to " + std::to_string(kMaxOutlierFailures) +
+                     " and, if need be, time=1s to 1h and max_percent=1 to 100: failures=5, time=30s, max_percent=50");
+    return;
+  }
+  rules.outlier_failures = said.outlier_failures;
+  rules.outlier_seconds = said.outlier_seconds;
+  rules.outlier_percent = said.outlier_percent;
+}
+
 ServiceRules read_rules(const ObjectText& in, const YamlMap& spec) {
   ServiceRules rules;
   rules.source_ranges =
@@ -136,6 +191,7 @@ ServiceRules read_rules(const ObjectText& in, const YamlMap& spec) {
   rules.external_local = is_local(spec, "externalTrafficPolicy");
   rules.distribution = read_distribution(in, spec);
   rules.slow_start = read_slow_start(in);
+  read_outlier_ejection(in, rules);
   return rules;
 }
 

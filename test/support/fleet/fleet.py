@@ -70,6 +70,19 @@ class Fleet:
                 if pod.backend:
                     self._wait_listening(self.pod(cluster.name, pod.name), cluster.http_port)
 
+    def serve(self, pod):
+        """Starts the servers of one backend pod, if they do not run, and waits until they listen."""
+        netns, port = self.pod(pod.cluster, pod.name), plan.cluster(pod.cluster).http_port
+        if not any(daemon.name == f"server-{pod.full_name}" and daemon.alive for daemon in self.daemons):
+            self._serve(netns, pod.full_name, port)
+        self._wait_listening(netns, port)
+
+    def stop_server(self, full_name):
+        """Ends the servers of a backend pod: its ports are closed."""
+        for daemon in self.daemons:
+            if daemon.name == f"server-{full_name}":
+                daemon.stop()
+
     def start_host_server(self, pod):
         """The same for a backend on its node's network."""
         netns, port = self.node(pod.cluster, pod.node), plan.cluster(pod.cluster).http_port

@@ -201,6 +201,32 @@ TEST(ServicesView, SaysWhoStartsSlowlyAndHowLongClientsKeepTheirBackend) {
   EXPECT_EQ(frontend["backends"][0]["weight_percent"], 33);
 }
 
+TEST(ServicesView, SaysWhoIsLeftOutAndForHowLong) {
+  Listing<FrontendRow> services = some_services();
+  services.rows.pop_back();
+  services.rows[0].backends[1].state = "ejected";
+  services.rows[0].backends[1].ejected_seconds = 25;
+  ViewOptions options;
+  options.each_backend = true;
+  const std::string reply = encode_services(services);
+  EXPECT_EQ(shown(AdminCommand::kServices, reply, options),
+            "SERVICE   FRONTEND            CLUSTER  BACKEND        STATE            SHARE\n"
+            "shop/web  10.200.0.10:80/tcp  east     10.1.0.5:8080  active             34%\n"
+            "shop/web  10.200.0.10:80/tcp  east     10.1.0.6:8080  ejected for 25s     0%\n"
+            "shop/web  10.200.0.10:80/tcp  west     10.2.0.5:8081  active             66%\n");
+  options.json = true;
+  const json backends = json::parse(shown(AdminCommand::kServices, reply, options))["frontends"][0]["backends"];
+  EXPECT_EQ(backends[1]["ejected_seconds"], 25);
+  EXPECT_FALSE(backends[0].contains("ejected_seconds"));
+  StatusReply status = some_status();
+  status.ejected = 1;
+  status.ejections = 4;
+  options = {};
+  options.json = true;
+  const json all = json::parse(shown(AdminCommand::kStatus, encode_status(status), options));
+  EXPECT_EQ(all["outliers"], (json{{"ejected", 1}, {"ejections", 4}}));
+}
+
 TEST(ServicesView, SaysWhenRowsWereLeftOut) {
   Listing<FrontendRow> services = some_services();
   services.truncated = true;

@@ -126,6 +126,33 @@ health: {interval: 1ms}
   EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 15) << errors;
 }
 
+TEST(LoadConfig, OutlierEjectionIsOffUnlessFailuresAreNamed) {
+  const auto off = parse_config(kSmallest, "g.yaml");
+  ASSERT_TRUE(off.ok()) << off.error().text();
+  EXPECT_EQ(off->outlier_failures, 0u);
+  const auto on = parse_config(
+      std::string(kSmallest) + "services: {outlier_ejection: {failures: 5, time: 1m, max_percent: 30}}\n", "g.yaml");
+  ASSERT_TRUE(on.ok()) << on.error().text();
+  EXPECT_EQ(on->outlier_failures, 5u);
+  EXPECT_EQ(on->outlier_time_ms, 60'000u);
+  EXPECT_EQ(on->outlier_max_percent, 30u);
+  const std::string errors = errors_of(std::string(kSmallest) + R"(services:
+  outlier_ejection:
+    failures: 1001
+    time: 0s
+    max_percent: 0
+    share: 5
+)");
+  for (const char* line :
+       {"g.yaml:8: services.outlier_ejection.failures is 1001, out of range",
+        R"(g.yaml:9: services.outlier_ejection.time is "0s", out of range (write a duration, 1s to 1h))",
+        "g.yaml:10: services.outlier_ejection.max_percent is 0, out of range",
+        R"(g.yaml:11: unknown key "share" in services.outlier_ejection)"}) {
+    EXPECT_THAT(errors, HasSubstr(line));
+  }
+  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 4) << errors;
+}
+
 TEST(LoadConfig, TheFirstErrorIsReturnedWithTheNumberOfOthers) {
   const auto config = parse_config("gateway: {name: east-1, cluster: east}\n", "g.yaml");
   ASSERT_FALSE(config.ok());

@@ -23,6 +23,8 @@ StatusReply some_status() {
   status.version = "1\"2\\3\n4";  // whatever a label holds
   status.counters.endpoints = 12;
   status.publishes = 3;
+  status.ejections = 6;
+  status.ejected = 2;
   status.flows.unseen = 7;
   HubState part;  // both hubs of Kubernetes have one of this name
   part.name = "serviceimports";
@@ -137,6 +139,8 @@ TEST(MetricsPage, IsValidForPrometheusAndHasTheGatewaysValues) {
       {R"(cilium_forward_bytes_total{direction="INGRESS"})", "600"},
       {"isthmus_received_packets_total", "9007199254740991"},
       {"isthmus_publishes_total", "3"},
+      {"isthmus_outlier_ejections_total", "6"},
+      {"isthmus_outliers_ejected", "2"},
       {R"(isthmus_flow_events_total{verdict="dropped",outcome="lost"})", "30"},
       {R"(hubble_flows_processed_total{protocol="TCP",type="Trace",subtype="to-overlay",verdict="FORWARDED"})", "1"},
       {R"(hubble_flows_processed_total{protocol="TCP",type="Drop",subtype="",verdict="DROPPED"})", "2"},
