@@ -122,7 +122,7 @@ std::optional<DropReason> complete(PathContext& context, Packet& packet, const F
   KeptFragments& places = context.shared.fragments.kept();
   const KeptFragment& whole = places[outcome.list];
   Frame& frame = *packet.frame;
-  const bool fits = whole.length <= context.pool.max_frame();
+  const bool fits = whole.length <= context.pool.max_frame(frame.chunk);
   if (fits) {
     frame.data = context.pool.chunk_start(frame.chunk) + kFrameHeadroom;
     frame.length = whole.length;
