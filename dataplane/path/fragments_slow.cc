@@ -60,7 +60,8 @@ bool restore(PathContext& context, const KeptFragment& kept, Packet& packet) noe
     origin = Origin(context.snapshot->peers->find(kept.peer), origin.vni());
   }
   const bool gone = origin.side() == Side::kFabric && origin.peer() == kNoPeer;
-  const std::uint32_t chunk = gone ? kNoChunk : context.pool.allocate();
+  const bool fits = kept.length <= context.pool.max_frame();
+  const std::uint32_t chunk = gone || !fits ? kNoChunk : context.pool.allocate_for(kept.length);
   if (chunk == kNoChunk) {
     drop_kept(context, kept, gone ? DropReason::kUnknownPeer : DropReason::kFragmentLimit);
     return false;

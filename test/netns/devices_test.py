@@ -263,6 +263,7 @@ class JumboPods(JumboLinks, FleetCase):
                 with self.subTest(name=name, to=address):
                     for size in (self.payload - overhead, 3800, 4100, 7700):
                         self.assertTrue(ping(client, address, size=size, dont_fragment=True), size)
+                    self.assertTrue(ping(client, address, size=30_000), "in fragments")
         for gateway in self.fleet.gateways.values():
             status = gateway.status()
             self.assertEqual([row for row in status["problems"] if "MTU" in row["what"]], [])
