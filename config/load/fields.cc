@@ -75,19 +75,20 @@ ConfigField cores() {
 ConfigField mtu() {
   ConfigField field{
       "devices.local.mtu",
-      "auto, or number, 1280 to " + std::to_string(kMaxAfXdpPacket.value()),
+      "auto, or number, 1280 to " + std::to_string(kMaxLongPacket.value()),
       false,
       {},
       {},
       "MTU of the local device. `auto`: the underlay's, or where that is less the 3506 bytes that XDP programs "
       "forward, or with `kernel_forwarding: off` on both devices or `engine.kernel_flows: 0` the 3826 that a packet "
       "buffer holds (before Linux 6.6 lost in native mode); less the tunnel's 50 bytes, or 70 where the gateway has "
-      "an IPv6 underlay address."};
+      "an IPv6 underlay address. Packets of more than 3506 bytes are forwarded by the engine, those of more than 3826 "
+      "on Linux 6.6 or later."};
   field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
     if (node.kind == YamlNode::Kind::kScalar && node.text == "auto") {
       config.local.mtu.reset();
     } else if (const auto value =
-                   read_number(node, "devices.local.mtu", 1280, kMaxAfXdpPacket.value(), errors, "auto, or a number")) {
+                   read_number(node, "devices.local.mtu", 1280, kMaxLongPacket.value(), errors, "auto, or a number")) {
       config.local.mtu = static_cast<std::uint32_t>(*value);
     }
   };

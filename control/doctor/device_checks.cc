@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "control/doctor/check_list.h"
+#include "control/machine/system_text.h"
 #include "dataplane/api/devices.h"
 
 namespace isthmus::doctor {
@@ -47,6 +48,13 @@ std::string joined(const std::vector<std::string>& words, const char* between) {
     text += (text.empty() ? "" : between) + word;
   }
   return text;
+}
+
+// That the gateway receives on a device with a larger MTU.
+std::uint32_t longest_packet(const Facts& facts) {
+  constexpr KernelVersion kLongFrames{6, 6};
+  const auto version = read_kernel_version(facts.kernel.release);
+  return (version && *version >= kLongFrames ? kMaxLongPacket : kMaxAfXdpPacket).value();
 }
 
 }  // namespace
@@ -185,13 +193,13 @@ void check_mtu(const Facts& facts, Findings& findings) {
                        " bytes, less than 1280 are left, which IPv6 "
                        "needs, and the least that devices.local.mtu can be",
                    "ip link set " + facts.underlay->name + " mtu 1500");
-  } else if (mtu > kMaxAfXdpPacket.value()) {
+  } else if (const std::uint32_t most = longest_packet(facts); mtu > most) {
     findings.slow(found,
-                  "packets of more than " + std::to_string(kMaxAfXdpPacket.value()) +
+                  "packets of more than " + std::to_string(most) +
                       " bytes do not fit a packet "
-                      "buffer and are lost (oversize)",
-                  one_device ? "give the routes of senders to the fleet an MTU of " +
-                                   std::to_string(kMaxAfXdpPacket.value() - overhead)
+                      "buffer and are lost (oversize)" +
+                      (most == kMaxLongPacket.value() ? "" : "; Linux 6.6 has larger ones"),
+                  one_device ? "give the routes of senders to the fleet an MTU of " + std::to_string(most - overhead)
                              : "none, if only the fleet's tunnels send so long packets: the local device's routes keep "
                                "senders below it");
   } else if (facts.config->local.mtu && *facts.config->local.mtu + overhead > mtu) {

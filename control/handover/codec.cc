@@ -57,9 +57,10 @@ class Reader {
 
 void write_socket(const HandedSocket& socket, Writer& to) {
   to.descriptor(socket.fd);
-  for (const std::uint32_t value : {static_cast<std::uint32_t>(socket.interface_index), socket.queue,
-                                    socket.ring_entries, std::uint32_t{socket.transmits}, socket.filled,
-                                    socket.outstanding, static_cast<std::uint32_t>(socket.chunks.size())}) {
+  for (const std::uint32_t value :
+       {static_cast<std::uint32_t>(socket.interface_index), socket.queue, socket.ring_entries,
+        std::uint32_t{socket.transmits}, std::uint32_t{socket.long_frames}, socket.filled, socket.outstanding,
+        static_cast<std::uint32_t>(socket.chunks.size())}) {
     to.word(value);
   }
   std::for_each(socket.chunks.begin(), socket.chunks.end(), [&](std::uint32_t chunk) { to.word(chunk); });
@@ -72,6 +73,7 @@ HandedSocket read_socket(Reader& from) {
   socket.queue = from.word();
   socket.ring_entries = from.word();
   socket.transmits = from.word() != 0;
+  socket.long_frames = from.word() != 0;
   socket.filled = from.word();
   socket.outstanding = from.word();
   socket.chunks.resize(from.length(0xffffffff));
@@ -90,6 +92,7 @@ void write_engine(const HandedEngine& engine, Writer& to) {
     to.descriptor(worker.memory);
     to.word(worker.chunks);
     to.word(worker.chunk_bytes);
+    to.word(worker.long_chunks);
     to.word(static_cast<std::uint32_t>(worker.queues.size()));
     for (const HandedQueue& queue : worker.queues) {
       to.word(static_cast<std::uint32_t>(queue.sockets.size()));
@@ -107,6 +110,7 @@ HandedEngine read_engine(Reader& from) {
     worker.memory = from.descriptor();
     worker.chunks = from.word();
     worker.chunk_bytes = from.word();
+    worker.long_chunks = from.word();
     worker.queues.resize(from.length());
     for (HandedQueue& queue : worker.queues) {
       queue.sockets.resize(from.length());

@@ -7,7 +7,7 @@
 namespace isthmus {
 
 // Part of every hello: engines of another version are not handed over.
-inline constexpr unsigned kHandOverVersion = 1;
+inline constexpr unsigned kHandOverVersion = 2;
 
 [[nodiscard]] Status send_engine(HandOverChannel& channel, const HandedEngine& engine);
 // `first` is the message of kind state; what follows it is read by `until`.

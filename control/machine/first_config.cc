@@ -287,7 +287,8 @@ std::string mtu_text(const Choice& choice) {
     return "the underlay's " + std::to_string(mtu) + " bytes less the tunnel's 50 (70 over IPv6)";
   }
   return "the underlay has " + std::to_string(mtu) + " bytes, of which packets of up to " +
-         std::to_string(kMaxAfXdpPacket.value()) + " are carried";
+         std::to_string(kMaxAfXdpPacket.value()) + " are carried, from Linux 6.6 on of up to " +
+         std::to_string(kMaxLongPacket.value());
 }
 
 void add_local(Choice& choice) {
@@ -316,8 +317,7 @@ void add_local(Choice& choice) {
                                                            : "as --local-interface says";
   if (shared && choice.underlay->link.mtu > kMaxAfXdpPacket) {
     why += "; its MTU is " + std::to_string(choice.underlay->link.mtu.value()) +
-           ": give the routes of senders to the "
-           "fleet an MTU of " +
+           ": before Linux 6.6 give the routes of senders to the fleet an MTU of " +
            std::to_string(kMaxAfXdpPacket.value() - 50) + ", longer packets are lost";
   }
   choice.set("devices.local.interface", yaml_scalar(choice.local), why);

@@ -48,6 +48,8 @@ struct AfXdpOptions {
 // The longest IP packet that an AF_XDP device receives and sends: what a 4096-byte chunk holds behind the headroom and
 // the Ethernet header. A longer one is lost, so that a device's MTU is never above it.
 inline constexpr Bytes kMaxAfXdpPacket{4096 - kFrameHeadroom - 14};
+// The same where the interface's MTU is larger at start, on Linux 6.6 or later: what a long chunk holds.
+inline constexpr Bytes kMaxLongPacket{kChunksOfLong * 4096 - kFrameHeadroom - 14};
 // The longest IP packet, its tunnel header included, that XDP programs forward on a veth: one page, behind the kernel's
 // headroom (XDP_PACKET_HEADROOM, 256) and before its trailer (skb_shared_info, 320), with the Ethernet header. Longer
 // ones lie in several buffers and go to the engine.

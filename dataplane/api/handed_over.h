@@ -22,8 +22,9 @@ struct HandedSocket {
   std::uint32_t queue = 0;
   std::uint32_t ring_entries = 0;
   bool transmits = false;             // has a tx ring
+  bool long_frames = false;           // has frames in several descriptors
   std::uint32_t filled = 0;           // chunks that the kernel has for receiving, and those received and not read
-  std::uint32_t outstanding = 0;      // chunks sent and not completed
+  std::uint32_t outstanding = 0;      // chunks, and parts of long ones, sent and not completed
   std::vector<std::uint32_t> chunks;  // of the two, in no order
 };
 
@@ -36,6 +37,7 @@ struct HandedWorker {
   UniqueFd memory;  // of its FramePool
   std::uint32_t chunks = 0;
   std::uint32_t chunk_bytes = 0;
+  std::uint32_t long_chunks = 0;
   std::vector<HandedQueue> queues;  // by device
 };
 

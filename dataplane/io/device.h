@@ -101,6 +101,8 @@ class Device {
   // Longest IP packet, bytes (1500 for plain Ethernet).
   [[nodiscard]] virtual Bytes mtu() const noexcept = 0;
   [[nodiscard]] virtual unsigned queues() const noexcept = 0;
+  // Whether frames longer than a chunk can arrive: the pools of its queues should have long chunks.
+  [[nodiscard]] virtual bool has_long_packets() const noexcept { return false; }
   // Whether it is the one that tunnels go through, and the realm of the engine's flow keys. Control thread, once,
   // before open_queue().
   virtual void join(bool underlay, Realm realm) { static_cast<void>(underlay), static_cast<void>(realm); }

@@ -69,24 +69,24 @@ struct Outside {
 void transmit(Output& output, PeerId peer, std::uint8_t kind, std::uint16_t flags, Be32 sequence,
               const Outside& outside = {}) noexcept {
   const PeerRecord& record = (*output.worker.snapshot->peers)[peer];
-  const std::uint32_t chunk = record.known() ? output.worker.pool.allocate() : kNoChunk;
-  if (chunk == kNoChunk) {
+  if (!record.known()) {
     return;
   }
   const Family family = record.underlay.family();
   const IpAddress& from = output.worker.shared.options.tunnel.address(family);
+  const auto ip_bytes = static_cast<std::uint32_t>(family == Family::kIpv4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6));
+  const std::uint32_t least = record.header.overhead + ip_bytes + kUdpBytes;
+  const std::uint32_t padding = outside.bytes > least ? outside.bytes - least : 0;
+  const auto frame_bytes = static_cast<std::uint32_t>(sizeof(net::Ethernet)) + least + padding;
+  const std::uint32_t chunk =
+      frame_bytes <= output.worker.pool.max_frame() ? output.worker.pool.allocate_for(frame_bytes) : kNoChunk;
+  if (chunk == kNoChunk) {
+    return;
+  }
   Frame frame;
   frame.chunk = chunk;
   frame.data = output.worker.pool.chunk_start(chunk) + kFrameHeadroom;
   std::uint8_t* start = frame.data + sizeof(net::Ethernet);
-  const auto ip_bytes = static_cast<std::uint32_t>(family == Family::kIpv4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6));
-  const std::uint32_t least = record.header.overhead + ip_bytes + kUdpBytes;
-  const std::uint32_t padding = outside.bytes > least ? outside.bytes - least : 0;
-  if (sizeof(net::Ethernet) + record.header.overhead + ip_bytes + kUdpBytes + padding >
-      output.worker.pool.max_frame()) {
-    output.worker.pool.release(chunk);
-    return;
-  }
   const std::uint32_t udp_bytes = kUdpBytes + padding;
   const std::uint32_t header = write_ip(from, record.underlay, udp_bytes, start);
   std::memset(start + header + kUdpBytes, 0, padding);

@@ -66,6 +66,10 @@ Area map_area(std::size_t length, FramePages wish) {
   return area;
 }
 
+[[nodiscard]] std::size_t bytes_of(const FramePool::Options& options) {
+  return (std::size_t{options.chunks} + std::size_t{options.long_chunks} * kChunksOfLong) * options.chunk_bytes;
+}
+
 }  // namespace
 
 Status FramePool::check(const Options& options) {
@@ -73,7 +77,7 @@ Status FramePool::check(const Options& options) {
     return Error{"invalid chunk size of " + std::to_string(options.chunk_bytes) + " bytes", "frame pool",
                  "use 2048 or 4096, the chunk sizes of an AF_XDP UMEM"};
   }
-  if (options.chunks == 0 || options.chunks >= kNoChunk / 2) {
+  if (options.chunks == 0 || options.chunks >= kNoChunk / 2 || options.long_chunks > kNoChunk / 8) {
     return Error{"invalid number of frames " + std::to_string(options.chunks), "frame pool",
                  "use between 1 and " + std::to_string(kNoChunk / 2 - 1)};
   }
@@ -84,11 +88,13 @@ std::unique_ptr<FramePool> FramePool::make(const Options& options, int memory, v
   std::unique_ptr<FramePool> pool(new FramePool);
   pool->memory_ = memory;
   pool->base_ = static_cast<std::uint8_t*>(base);
-  pool->bytes_ = std::size_t{options.chunks} * options.chunk_bytes;
+  pool->bytes_ = bytes_of(options);
   pool->chunk_bytes_ = options.chunk_bytes;
   pool->chunks_ = options.chunks;
   pool->pages_ = pages;
   pool->free_ = std::make_unique<std::uint32_t[]>(options.chunks);
+  pool->long_chunks_ = options.long_chunks;
+  pool->long_free_ = std::make_unique<std::uint32_t[]>(options.long_chunks);
   return pool;
 }
 
@@ -96,7 +102,7 @@ Result<std::unique_ptr<FramePool>> FramePool::create(const Options& options) {
   if (Status valid = check(options); !valid) {
     return valid.error();
   }
-  const std::size_t bytes = std::size_t{options.chunks} * options.chunk_bytes;
+  const std::size_t bytes = bytes_of(options);
   // Always a multiple of the huge page size, so that the length is the same for every kind of page.
   const Area area = map_area(whole_huge_pages(bytes), options.pages);
   if (area.address == MAP_FAILED) {
@@ -109,13 +115,16 @@ Result<std::unique_ptr<FramePool>> FramePool::create(const Options& options) {
   for (std::uint32_t i = 0; i < options.chunks; ++i) {
     pool->release(options.chunks - 1 - i);
   }
+  for (std::uint32_t i = options.long_chunks; i-- > 0;) {
+    pool->release(options.chunks + i * kChunksOfLong);
+  }
   return pool;
 }
 
 Result<std::unique_ptr<FramePool>> FramePool::adopt(int memory, const Options& options) {
   Status valid = check(options);
   struct stat info {};
-  const std::size_t length = whole_huge_pages(std::size_t{options.chunks} * options.chunk_bytes);
+  const std::size_t length = whole_huge_pages(bytes_of(options));
   if (valid && (fstat(memory, &info) != 0 || static_cast<std::size_t>(info.st_size) != length)) {
     valid = Error{"the memory that was handed over has another size", "frame pool", ""};
   }

@@ -60,7 +60,8 @@ bool restore(PathContext& context, const KeptFragment& kept, Packet& packet) noe
     origin = Origin(context.snapshot->peers->find(kept.peer), origin.vni());
   }
   const bool gone = origin.side() == Side::kFabric && origin.peer() == kNoPeer;
-  const std::uint32_t chunk = gone ? kNoChunk : context.pool.allocate();
+  const bool fits = kept.length <= context.pool.max_frame();
+  const std::uint32_t chunk = gone || !fits ? kNoChunk : context.pool.allocate_for(kept.length);
   if (chunk == kNoChunk) {
     drop_kept(context, kept, gone ? DropReason::kUnknownPeer : DropReason::kFragmentLimit);
     return false;
@@ -122,7 +123,7 @@ std::optional<DropReason> complete(PathContext& context, Packet& packet, const F
   KeptFragments& places = context.shared.fragments.kept();
   const KeptFragment& whole = places[outcome.list];
   Frame& frame = *packet.frame;
-  const bool fits = whole.length <= context.pool.max_frame();
+  const bool fits = whole.length <= context.pool.max_frame(frame.chunk);
   if (fits) {
     frame.data = context.pool.chunk_start(frame.chunk) + kFrameHeadroom;
     frame.length = whole.length;

@@ -88,7 +88,10 @@ bool Forwarder::forward_too_long(Packet& packet, const DirectionBlock& block) no
 
 bool Forwarder::forward_in_fragments(Packet& packet, const DirectionBlock& block) noexcept {
   const std::uint32_t header = net::at<net::Ipv4>(packet.ip)->header_bytes();
-  const std::uint32_t room = block.mtu > header ? (block.mtu - header) / kUnit * kUnit : 0;
+  // Each piece but the first gets a chunk that is not long.
+  const std::uint32_t longest = std::min(
+      std::uint32_t{block.mtu}, context_.pool.max_short_frame() - static_cast<std::uint32_t>(sizeof(net::Ethernet)));
+  const std::uint32_t room = longest > header ? (longest - header) / kUnit * kUnit : 0;
   const std::uint32_t payload = packet.ip_bytes - header;
   if (room == 0 || (payload - 1) / room > context_.pool.available()) {
     packet.drop(room == 0 ? DropReason::kOversize : DropReason::kTxFull);

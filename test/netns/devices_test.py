@@ -247,10 +247,43 @@ class JumboUnderlay(JumboLinks, FleetCase):
         self.assertEqual(client.run(["curl", "-s", "-o", "/dev/null", "-m", "20", "--data-binary", "@/tmp/ist-jumbo",
                                      url], check=False).returncode, 0)
 
-    def test_what_is_less_than_configured_is_a_problem(self):
-        for gateway in ("east-1", "north-1"):
-            problems = [problem["what"] for problem in self.fleet.gateways[gateway].status()["problems"]]
-            self.assertTrue(any("MTU is 9000" in what for what in problems), problems)
+
+
+class JumboPods(JumboLinks, FleetCase):
+    """Pods' packets are as long as the underlay can carry them."""
+
+    settings = {"local_mtu": JUMBO - 50}
+    payload = JUMBO - 50 - 28
+
+    def test_packets_of_full_size_pass_whole(self):
+        for name in ("east", "north"):
+            client = self.fleet.pod(name, "client")
+            for address in (pod("west-web-0").ipv4, pod("west-web-0").ipv6):
+                overhead = 20 if ":" in address else 0
+                with self.subTest(name=name, to=address):
+                    for size in (self.payload - overhead, 3800, 4100, 7700):
+                        self.assertTrue(ping(client, address, size=size, dont_fragment=True), size)
+                    self.assertTrue(ping(client, address, size=30_000), "in fragments")
+        for gateway in self.fleet.gateways.values():
+            status = gateway.status()
+            self.assertEqual([row for row in status["problems"] if "MTU" in row["what"]], [])
+            lost = {row["name"]: row["count"] for device in gateway.query("drops")["devices"]
+                    for row in device["losses"]}
+            self.assertEqual({name: lost.get(name, 0) for name in ("oversize", "rx_no_frame")},
+                             {"oversize": 0, "rx_no_frame": 0})
+
+    def test_bulk_transfers_both_ways(self):
+        client, server = self.fleet.pod("east", "client"), pod("west-web-0")
+        client.run(["sh", "-c", "head -c 20000000 /dev/zero > /tmp/ist-jumbo"])
+        self.addCleanup(client.run, ["rm", "-f", "/tmp/ist-jumbo"])
+        url = f"http://{server.ipv4}:{plan.cluster('west').http_port}/"
+        self.assertEqual(client.run(["curl", "-s", "-o", "/dev/null", "-m", "30", "--data-binary", "@/tmp/ist-jumbo",
+                                     url], check=False).returncode, 0)
+
+    def test_path_mtus_are_those_of_the_underlay(self):
+        def known():
+            return {row["inner_mtu"] for row in self.fleet.gateways["east-1"].status()["peers"]} == {JUMBO - 50}
+        wait_until(known, 60, 0.3, "path MTUs of 8,950 bytes")
 
 
 if __name__ == "__main__":

@@ -142,7 +142,9 @@ class Doctor(DoctorCase):
         self.machine.netns.ip("link set eth0 mtu 1320")
         self.assert_said(self.doctor(), "mtu", "fails", "1320 bytes", "ip link set eth0 mtu 1500")
         self.machine.netns.ip("link set eth0 mtu 9000")
-        self.assert_said(self.doctor(), "mtu", "slow", "9000 bytes", "3776")
+        self.assert_said(self.doctor(), "mtu", "ok", "9000 bytes")
+        self.machine.netns.ip("link set eth0 mtu 16000")
+        self.assert_said(self.doctor(), "mtu", "slow", "16000 bytes", "11968")
 
     def test_a_strict_reverse_path_filter(self):
         self.configure()

@@ -28,18 +28,6 @@ namespace {
 #include "dataplane/stats/counters.def"
 static_assert(sizeof(SteerCounters) == sizeof(isthmus_steer_counters));
 
-// What an AF_XDP socket of ours takes: a chunk behind its headroom.
-constexpr std::uint16_t kSocketBuffer = kMaxAfXdpPacket.value() + 14;
-
-// Since Linux 6.6 a redirect to a socket takes frames in several buffers, and puts what fits into one; before, it drops
-// them.
-[[nodiscard]] bool gathers_for_sockets() {
-  utsname system{};
-  unsigned major = 0, minor = 0;
-  return uname(&system) == 0 && std::sscanf(system.release, "%u.%u", &major, &minor) == 2 &&
-         (major > 6 || (major == 6 && minor >= 6));
-}
-
 // A live engine writes a heartbeat at least every 100 ms (the longest sleep of a worker).
 constexpr useconds_t kHeartbeatWatchMicroseconds = 300'000;
 constexpr std::uint64_t kHeartbeatRecentNanoseconds = 5'000'000'000;
@@ -187,6 +175,13 @@ Status SteerProgram::load_object() {
   return Ok{};
 }
 
+bool SteerProgram::kernel_gathers() {
+  utsname system{};
+  unsigned major = 0, minor = 0;
+  return uname(&system) == 0 && std::sscanf(system.release, "%u.%u", &major, &minor) == 2 &&
+         (major > 6 || (major == 6 && minor >= 6));
+}
+
 Status SteerProgram::prepare_forwarding() {
   bpf_object* const object = object_.get();
   bpf_program* const forward = bpf_object__find_program_by_name(object, ISTHMUS_FORWARD_PROGRAM);
@@ -194,7 +189,8 @@ Status SteerProgram::prepare_forwarding() {
   const KernelFlows* const flows = settings_.kernel_flows;
   isthmus_constants values{};
   values.fragments = settings_.fragments ? 1 : 0;
-  values.gathered = gathers_for_sockets() ? kSocketBuffer : std::uint16_t{0};
+  constexpr std::uint32_t kEthernet = 14;
+  values.gathered = kernel_gathers() ? static_cast<std::uint16_t>(settings_.longest.value() + kEthernet) : 0;
   values.secret = flows != nullptr ? flows->secret() : 0;
   values.chain_shift = flows != nullptr ? flows->chain_shift() : 0;
   if (const int error = bpf_map__set_initial_value(constants, &values, sizeof values); error != 0) {

@@ -36,12 +36,16 @@ class SteerProgram {
     bool engine_down_passes = false;  // fleet traffic goes to the kernel while the engine is down
     bool beside = false;              // another engine runs on the interface until begin()
     bool fragments = false;           // multi-buffer frames: needed for native XDP with an MTU above 3506
+    Bytes longest = kMaxAfXdpPacket;  // the longest packet that sockets take of such frames, where kernel_gathers()
     // The interface's own: frames for another are left to the kernel. None: a point-to-point link, all are for us.
     std::optional<MacAddress> mac = std::nullopt;
     // Where settled flows are handed down to; outlives the program. nullptr: nowhere.
     KernelFlows* kernel_flows = nullptr;
   };
   [[nodiscard]] static Result<std::unique_ptr<SteerProgram>> load(const Settings& settings);
+  // Since Linux 6.6 a redirect to a socket takes frames in several buffers, and puts them into one chunk, or into
+  // several where the socket has such frames; before, it drops them.
+  [[nodiscard]] static bool kernel_gathers();
   ~SteerProgram();
   SteerProgram(const SteerProgram&) = delete;
   SteerProgram& operator=(const SteerProgram&) = delete;

@@ -11,6 +11,7 @@
 
 #include "dataplane/api/devices.h"
 #include "dataplane/io/af_xdp/af_xdp_queue.h"
+#include "dataplane/io/af_xdp/leg.h"
 #include "dataplane/io/af_xdp/netdev.h"
 #include "dataplane/io/af_xdp/offloads.h"
 #include "dataplane/io/af_xdp/shared_umem.h"
@@ -22,8 +23,6 @@ namespace isthmus {
 namespace {
 
 constexpr std::uint32_t kEthernetHeader = 14;
-constexpr std::uint32_t kMaxPacket = kMaxAfXdpPacket.value();
-constexpr unsigned kMaxSingleBufferMtu = 3506;  // what native XDP takes in one buffer
 constexpr std::uint32_t kMinFrames = 64;
 // How long it is told that another program took ours off, and how long a failed reopen() is not tried again.
 constexpr auto kTellRemoval = std::chrono::minutes(10);
@@ -32,22 +31,16 @@ constexpr auto kReopenPause = std::chrono::seconds(5);
 // tell.
 constexpr auto kTrialPause = std::chrono::seconds(30);
 
-// An interface with our program on it.
-struct Leg {
-  Interface interface;
-  NetdevFacts facts;
-  std::shared_ptr<SteerProgram> steer;
-  std::optional<std::string> no_forwarding = std::nullopt;    // why its program forwards no settled flows
-  std::optional<std::string> no_transmission = std::nullopt;  // why no program can send by it
-};
-
 class AfXdpDevice final : public Device {
  public:
-  AfXdpDevice(AfXdpOptions options, Leg leg) : options_(std::move(options)), leg_(std::move(leg)) {}
+  AfXdpDevice(AfXdpOptions options, Leg leg) : options_(std::move(options)), leg_(std::move(leg)) {
+    long_packets_ = leg_.long_packets;
+  }
 
   [[nodiscard]] const std::string& name() const noexcept override { return leg_.interface.name; }
   [[nodiscard]] MacAddress mac() const noexcept override { return leg_.facts.mac; }
-  [[nodiscard]] Bytes mtu() const noexcept override { return Bytes{std::min(leg_.facts.mtu, kMaxPacket)}; }
+  [[nodiscard]] Bytes mtu() const noexcept override { return std::min(Bytes{leg_.facts.mtu}, longest()); }
+  [[nodiscard]] bool has_long_packets() const noexcept override { return leg_.long_packets; }
   [[nodiscard]] unsigned queues() const noexcept override { return leg_.facts.rx_queues; }
   void join(bool underlay, Realm realm) override { role_ = {underlay, realm}; }
   [[nodiscard]] KernelEgress kernel_egress() const override;
@@ -67,6 +60,7 @@ class AfXdpDevice final : public Device {
  private:
   using Clock = std::chrono::steady_clock;
 
+  [[nodiscard]] Bytes longest() const noexcept { return long_packets_ ? kMaxLongPacket : kMaxAfXdpPacket; }
   [[nodiscard]] Status check_queues(unsigned workers, const FramePool& pool) const;
   [[nodiscard]] XskSettings socket_settings(unsigned queue, unsigned queues_of_worker, const FramePool& pool) const;
   // `handed`: adopts those of another process.
@@ -92,7 +86,8 @@ class AfXdpDevice final : public Device {
     Realm realm;
   };
   std::optional<Role> role_;
-  bool ours_ = true;  // at the last check(): the interface is the one that was opened
+  bool long_packets_ = false;  // sockets have them, or are to
+  bool ours_ = true;           // at the last check(): the interface is the one that was opened
   std::optional<SteerRules> rules_;
   std::shared_ptr<std::set<AfXdpQueue*>> open_ = std::make_shared<std::set<AfXdpQueue*>>();
   std::vector<std::weak_ptr<SharedUmem>> umems_;  // one per worker, for describe()
@@ -173,6 +168,7 @@ Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::adopt_queue(WorkerId worker, u
 
 Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::make_queue(const AfXdpQueue::Share& share, FramePool& pool,
                                                              HandedQueue* handed) {
+  long_packets_ = long_packets_ && pool.long_chunks() != 0;
   if (Status fits = check_queues(share.workers, pool); !fits) {
     return fits.error();
   }
@@ -181,6 +177,7 @@ Result<std::unique_ptr<DeviceQueue>> AfXdpDevice::make_queue(const AfXdpQueue::S
   if (Status opened = open_sockets(*queue, handed); !opened) {
     return opened.error();
   }
+  long_packets_ = umem->long_frames();
   umems_.push_back(umem);
   return std::unique_ptr<DeviceQueue>(std::move(queue));
 }
@@ -241,8 +238,8 @@ std::string AfXdpDevice::describe() const {
   if (!leg_.steer->native_error().empty()) {
     text += " (" + leg_.steer->native_error() + ")";
   }
-  if (leg_.facts.mtu > kMaxPacket) {
-    text += ", packets up to " + std::to_string(kMaxPacket) + " bytes of MTU " + std::to_string(leg_.facts.mtu);
+  if (const Bytes most = longest(); leg_.facts.mtu > most.value()) {
+    text += ", packets up to " + std::to_string(most.value()) + " bytes of MTU " + std::to_string(leg_.facts.mtu);
   }
   return text + describe_forwarding();
 }
@@ -264,63 +261,6 @@ std::string AfXdpDevice::describe_forwarding() const {
     text += ", what it loses of those sent here is not counted (" + *why_not + ")";
   }
   return text;
-}
-
-// With the program that forwards settled flows, where it is wanted and this kernel takes it.
-[[nodiscard]] Result<std::unique_ptr<SteerProgram>> load(const AfXdpOptions& options, SteerProgram::Settings settings,
-                                                         std::optional<std::string>& no_forwarding) {
-  if (options.kernel_forwarding == KernelForwarding::kOff) {
-    no_forwarding = "the configuration says so";
-  } else if (options.kernel_flows != nullptr) {
-    settings.kernel_flows = options.kernel_flows.get();
-    auto steer = SteerProgram::load(settings);
-    if (steer) {
-      return steer;
-    }
-    no_forwarding = steer.error().what;
-  }
-  settings.kernel_flows = nullptr;
-  return SteerProgram::load(settings);
-}
-
-// The counters of `before`, whose interface is gone, go on.
-[[nodiscard]] Result<Leg> open(const AfXdpOptions& options, const SteerProgram* before = nullptr) {
-  auto interface = find_interface(options.interface);
-  if (!interface) {
-    return interface.error();
-  }
-  auto facts = netdev_facts(options.interface);
-  if (!facts) {
-    return facts.error();
-  }
-  if (!facts->up) {
-    return Error{"the interface is down", options.interface,
-                 "bring it up: `ip link set dev " + options.interface + " up`"};
-  }
-  SteerProgram::Settings settings;
-  settings.queues = facts->rx_queues;
-  settings.heartbeat_timeout_ms = options.heartbeat_timeout_ms;
-  settings.beside = options.beside && before == nullptr;
-  settings.engine_down_passes = !options.fleet_traffic_on_engine_down_drops;
-  settings.fragments = facts->mtu > kMaxSingleBufferMtu;
-  settings.orphan_timeout_ms = options.kernel_forwarding_hold_ms;
-  if (!options.point_to_point) {
-    settings.mac = facts->mac;
-  }
-  std::optional<std::string> no_forwarding;
-  auto steer = load(options, settings, no_forwarding);
-  if (!steer) {
-    return steer.error();
-  }
-  if (Status attached = (*steer)->attach(*interface, options.mode, before); !attached) {
-    return attached.error();
-  }
-  if (options.kernel_flows != nullptr) {
-    options.kernel_flows->losses().count_at(interface->index, (*steer)->counters());
-  }
-  Leg leg{*std::move(interface), *facts, *std::move(steer), std::move(no_forwarding)};
-  leg.no_transmission = why_not_transmitting(leg.interface);
-  return leg;
 }
 
 DeviceCondition AfXdpDevice::check() {
@@ -359,13 +299,15 @@ void AfXdpDevice::check_facts(const NetdevFacts& now, DeviceCondition& condition
                                       " receive queues when it was opened, and has " + std::to_string(now.rx_queues),
                                   name, "restart the gateway, or set the number back with `ethtool -L`"});
   }
-  if (now.mtu > kMaxPacket) {
-    condition.problems.push_back({"its MTU is " + std::to_string(now.mtu) +
-                                      ", but the gateway receives packets of up to " + std::to_string(kMaxPacket) +
-                                      " bytes; longer ones are lost",
-                                  name,
-                                  "let nothing longer be sent to it: an MTU of " + std::to_string(kMaxPacket) +
-                                      " on the interface and on the senders' routes to fleet prefixes"});
+  if (const std::string most = std::to_string(longest().value()); now.mtu > longest().value()) {
+    const bool after_start = !leg_.long_packets && SteerProgram::kernel_gathers();
+    condition.problems.push_back(
+        {"its MTU is " + std::to_string(now.mtu) + ", but the gateway receives packets of up to " + most +
+             " bytes; longer ones are lost",
+         name,
+         std::string(after_start ? "restart the gateway, which takes longer ones since then; or " : "") +
+             "let nothing longer be sent to it: an MTU of " + most +
+             " on the interface and on the senders' routes to fleet prefixes"});
   }
   if (now.mac != leg_.facts.mac) {
     if (Status followed = leg_.steer->set_mac(now.mac); !followed) {
@@ -443,7 +385,7 @@ Status AfXdpDevice::reopen() {
 
 // The old program's rules are in force on the new interface before a socket is open: nothing passes in clear.
 Status AfXdpDevice::open_leg() {
-  auto leg = open(options_, leg_.steer.get());
+  auto leg = open_interface(options_, leg_.long_packets, leg_.steer.get());
   if (!leg) {
     return leg.error();
   }
@@ -487,7 +429,7 @@ Result<std::unique_ptr<Device>> open_af_xdp(const AfXdpOptions& options) {
   if (Status valid = check_options(options); !valid) {
     return valid.error();
   }
-  auto leg = open(options);
+  auto leg = open_interface(options);
   if (!leg) {
     return leg.error();
   }

@@ -44,6 +44,7 @@ Status SharedUmem::adopt(XskSocket& socket, HandedSocket handed, ZeroCopy reques
     return Error{"the sockets that were handed over are not all of one mode", socket.settings().interface, ""};
   }
   zero_copy_ = socket.zero_copy();
+  long_frames_ = socket.long_frames();
   return join(socket, request, std::move(on_bound));
 }
 
@@ -56,17 +57,29 @@ Status SharedUmem::join(XskSocket& socket, ZeroCopy request, OnBound on_bound) {
   return Ok{};
 }
 
+Status SharedUmem::open_as(XskSocket& socket, bool zero_copy, int& error) {
+  long_frames_ = false;
+  if (pool_->long_chunks() != 0) {
+    Status opened = socket.open({.zero_copy = zero_copy, .long_frames = true}, error);
+    long_frames_ = opened.ok();
+    if (opened || error == EBUSY || error == EPERM) {
+      return opened;
+    }
+  }
+  return socket.open({.zero_copy = zero_copy}, error);
+}
+
 Status SharedUmem::open_first(XskSocket& socket, ZeroCopy request) {
   int error = 0;
   if (request != ZeroCopy::kOff) {
-    Status opened = socket.open({.zero_copy = true}, error);
+    Status opened = open_as(socket, true, error);
     if (opened || !copy_mode_may_help(request, error)) {
       zero_copy_ = opened.ok();
       return opened;
     }
   }
   zero_copy_ = false;
-  return socket.open({.zero_copy = false}, error);
+  return open_as(socket, false, error);
 }
 
 Status SharedUmem::open_beside(XskSocket& socket, ZeroCopy request) {
@@ -76,7 +89,7 @@ Status SharedUmem::open_beside(XskSocket& socket, ZeroCopy request) {
   }
   int error = 0;
   if (request != ZeroCopy::kOff || !zero_copy_) {
-    Status opened = socket.open({.shared_with = members_.front().socket->fd(), .zero_copy = zero_copy_}, error);
+    Status opened = socket.open(beside(members_.front().socket->fd()), error);
     if (opened || !zero_copy_ || !copy_mode_may_help(request, error)) {
       return opened;
     }
@@ -84,7 +97,7 @@ Status SharedUmem::open_beside(XskSocket& socket, ZeroCopy request) {
   if (Status fallback = fall_back_to_copy(); !fallback) {
     return fallback;
   }
-  return socket.open({.shared_with = members_.front().socket->fd()}, error);
+  return socket.open(beside(members_.front().socket->fd()), error);
 }
 
 Status SharedUmem::fall_back_to_copy() {
@@ -102,7 +115,8 @@ Status SharedUmem::fall_back_to_copy() {
   int first = -1;
   for (const Member& member : members_) {
     int error = 0;
-    if (Status opened = member.socket->open({.shared_with = first}, error); !opened) {
+    Status opened = first < 0 ? open_as(*member.socket, false, error) : member.socket->open(beside(first), error);
+    if (!opened) {
       return opened;
     }
     if (Status bound = member.on_bound(*member.socket); !bound) {

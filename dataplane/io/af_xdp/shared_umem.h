@@ -40,6 +40,8 @@ class SharedUmem {
   // Rebinds every socket in copy mode. An error, without any change, if one of them requires zero-copy.
   [[nodiscard]] Status fall_back_to_copy();
   [[nodiscard]] bool zero_copy() const noexcept { return zero_copy_; }
+  // Whether its sockets receive and send frames that are longer than a chunk.
+  [[nodiscard]] bool long_frames() const noexcept { return long_frames_; }
   [[nodiscard]] FramePages pages() const noexcept { return pool_->pages(); }
   // True if a device that cannot do zero-copy forced the others into copy mode.
   [[nodiscard]] bool fell_back() const noexcept { return fell_back_; }
@@ -52,12 +54,15 @@ class SharedUmem {
   };
   explicit SharedUmem(const FramePool& pool) : pool_(&pool) {}
   [[nodiscard]] Status join(XskSocket& socket, ZeroCopy request, OnBound on_bound);
+  // As the first one, with long frames where the pool and the driver have them.
+  [[nodiscard]] Status open_as(XskSocket& socket, bool zero_copy, int& error);
+  [[nodiscard]] XskSocket::Umem beside(int socket) const noexcept { return {socket, zero_copy_, long_frames_}; }
   [[nodiscard]] Status open_first(XskSocket& socket, ZeroCopy request);
   [[nodiscard]] Status open_beside(XskSocket& socket, ZeroCopy request);
 
   const FramePool* pool_;
   std::vector<Member> members_;
-  bool zero_copy_ = false;
+  bool zero_copy_ = false, long_frames_ = false;
   bool fell_back_ = false;
 };
 

@@ -52,7 +52,8 @@ XskSocket::XskSocket(const XskSettings& settings, FramePool& pool, QueueCounterC
       pool_(pool),
       counters_(counters),
       chunk_shift_(static_cast<unsigned>(std::countr_zero(pool.chunk_bytes()))),
-      retained_(pool.chunks(), 0) {}
+      retained_(pool.numbers(), 0),
+      reader_(pool, counters) {}
 
 XskSocket::~XskSocket() { close(); }
 
@@ -77,6 +78,7 @@ Status XskSocket::open(const Umem& umem, int& error_number) {
     return status;
   }
   read_mode();
+  long_frames_ = umem.long_frames;
   refill();
   return Ok{};
 }
@@ -86,55 +88,6 @@ void XskSocket::read_mode() noexcept {
   socklen_t size = sizeof options;
   zero_copy_ =
       getsockopt(fd_.get(), SOL_XDP, XDP_OPTIONS, &options, &size) == 0 && (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
-}
-
-Status XskSocket::adopt(HandedSocket handed) {
-  const auto invalid = [&](const char* what) {
-    return Error{std::string("the socket that was handed over ") + what,
-                 settings_.interface + " queue " + std::to_string(settings_.queue), ""};
-  };
-  if (handed.interface_index != settings_.interface_index || handed.queue != settings_.queue ||
-      handed.ring_entries != settings_.ring_entries || handed.transmits != settings_.transmits) {
-    return invalid("is of another queue, or has other rings");
-  }
-  if (handed.filled > settings_.ring_entries + settings_.fill_target ||
-      std::uint64_t{handed.filled} + handed.outstanding != handed.chunks.size()) {
-    return invalid("has more frames than it can have");
-  }
-  fd_ = std::move(handed.fd);
-  if (Status mapped = map_rings(); !mapped) {
-    drop();
-    return mapped;
-  }
-  for (const std::uint32_t chunk : handed.chunks) {
-    if (chunk >= retained_.size() || retained_[chunk] != 0) {
-      drop();
-      return invalid("names a frame that there is not, or names it twice");
-    }
-    retain(chunk);
-  }
-  filled_ = handed.filled;
-  outstanding_ = handed.outstanding;
-  before_ = all_counters();
-  read_mode();
-  return Ok{};
-}
-
-HandedSocket XskSocket::describe() const {
-  HandedSocket handed;
-  handed.fd = UniqueFd::duplicate(fd_.get());
-  handed.interface_index = settings_.interface_index;
-  handed.queue = settings_.queue;
-  handed.ring_entries = settings_.ring_entries;
-  handed.transmits = settings_.transmits;
-  handed.filled = filled_;
-  handed.outstanding = outstanding_;
-  for (std::uint32_t chunk = 0; chunk < retained_.size(); ++chunk) {
-    if (retained_[chunk] != 0) {
-      handed.chunks.push_back(chunk);
-    }
-  }
-  return handed;
 }
 
 Status XskSocket::setup(const Umem& umem) {
@@ -235,7 +188,8 @@ Status XskSocket::bind(const Umem& umem, int& error_number) {
     address.sxdp_flags = XDP_SHARED_UMEM;  // mode and wake-up flag are those of the first socket
     address.sxdp_shared_umem_fd = static_cast<std::uint32_t>(umem.shared_with);
   } else {
-    address.sxdp_flags = static_cast<std::uint16_t>(XDP_USE_NEED_WAKEUP | (umem.zero_copy ? XDP_ZEROCOPY : XDP_COPY));
+    address.sxdp_flags = static_cast<std::uint16_t>(XDP_USE_NEED_WAKEUP | (umem.zero_copy ? XDP_ZEROCOPY : XDP_COPY) |
+                                                    (umem.long_frames ? XDP_USE_SG : 0));
   }
   for (int attempt = 0; attempt < kBindAttempts; ++attempt) {
     if (::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
@@ -261,9 +215,10 @@ void XskSocket::close() noexcept {
   for (std::uint32_t chunk = 0; chunk < retained_.size(); ++chunk) {
     if (retained_[chunk] != 0) {
       retained_[chunk] = 0;
-      pool_.release(chunk);
+      give_back(chunk);
     }
   }
+  reader_.reset();
   drop();
 }
 
@@ -291,12 +246,23 @@ bool XskSocket::release(std::uint64_t chunk) noexcept {
   return true;
 }
 
+void XskSocket::give_back(std::uint32_t chunk) noexcept {
+  if (pool_.is_long(chunk)) [[unlikely]] {
+    chunk = pool_.long_of(chunk);
+    const auto parts = retained_.begin() + chunk;
+    if (std::any_of(parts, parts + kChunksOfLong, [](std::uint8_t each) { return each != 0; })) {
+      return;
+    }
+  }
+  pool_.release(chunk);
+}
+
 unsigned XskSocket::receive(std::span<Frame> out) noexcept {
   const auto room = static_cast<std::uint32_t>(out.size());
   const std::uint32_t waiting = std::min(rx_.available(room), room);
   unsigned n = 0;
   std::uint64_t bytes = 0;
-  for (std::uint32_t i = 0; i < waiting; ++i) {
+  for (std::uint32_t i = 0; i < waiting || (reader_.unfinished() && rx_.available(1) > 0); ++i) {
     const xdp_desc descriptor = rx_.pop();
     const std::uint64_t chunk = descriptor.addr >> chunk_shift_;
     --filled_;
@@ -305,7 +271,13 @@ unsigned XskSocket::receive(std::span<Frame> out) noexcept {
       continue;
     }
     const auto index = static_cast<std::uint32_t>(chunk);
-    if (descriptor.len > pool_.max_frame()) {
+    if (reader_.is_part(descriptor)) [[unlikely]] {
+      if (reader_.take(descriptor, index, out[n])) {
+        bytes += out[n++].length;
+      }
+      continue;
+    }
+    if (descriptor.len > pool_.max_short_frame()) {
       counters_.oversize.add(1);
       pool_.release(index);
       continue;
@@ -343,22 +315,47 @@ void XskSocket::refill() noexcept {
   }
 }
 
+bool XskSocket::push_long(const Frame& frame, std::uint32_t room, std::uint32_t& queued) noexcept {
+  if (!long_frames_ || frame.length == 0 || !pool_.is_long(frame.chunk)) {
+    counters_.oversize.add(1);
+    pool_.release(frame.chunk);
+    return true;
+  }
+  const LongFrameParts descriptors(frame, pool_);
+  if (descriptors.parts().size() > room - queued) {
+    return false;
+  }
+  for (const xdp_desc& part : descriptors.parts()) {
+    retain(static_cast<std::uint32_t>(part.addr >> chunk_shift_));
+    tx_.push(part);
+    ++queued;
+  }
+  counters_.tx_packets.add(1);
+  counters_.tx_bytes.add(frame.length);
+  return true;
+}
+
 unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
   const auto count = static_cast<std::uint32_t>(frames.size());
-  if (outstanding_ + count > settings_.transmit_cap || tx_.free(count) < count) {
+  const std::uint32_t most = long_frames_ ? count * kChunksOfLong : count;
+  if (outstanding_ + most > settings_.transmit_cap || tx_.free(most) < most) {
     flush();
   }
-  const std::uint32_t room = std::min(settings_.transmit_cap - outstanding_, tx_.free(count));
-  const std::uint32_t accepted = std::min(count, room);
-  std::uint32_t queued = 0;
+  const std::uint32_t room = std::min(settings_.transmit_cap - outstanding_, tx_.free(most));
+  std::uint32_t accepted = 0, queued = 0, packets = 0;  // `queued`: descriptors
   std::uint64_t bytes = 0;
-  for (const Frame& frame : frames.first(accepted)) {
+  for (const Frame& frame : frames) {
+    if (queued == room) {
+      break;
+    }
     const auto offset = static_cast<std::uint64_t>(frame.data - pool_.base());
     // The kernel drops a descriptor that crosses a chunk boundary and never completes it: the chunk would leak.
     if (frame.length == 0 ||
         (offset & (pool_.chunk_bytes() - 1)) + std::max(frame.length, kShortestFrame) > pool_.chunk_bytes()) {
-      counters_.oversize.add(1);
-      pool_.release(frame.chunk);
+      if (!push_long(frame, room, queued)) {
+        break;
+      }
+      ++accepted;
       continue;
     }
     retain(frame.chunk);
@@ -366,11 +363,13 @@ unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
     tx_.push(xdp_desc{offset, length, 0});
     bytes += length;
     ++queued;
+    ++packets;
+    ++accepted;
   }
   if (queued > 0) {
     tx_.publish();
     outstanding_ += queued;
-    counters_.tx_packets.add(queued);
+    counters_.tx_packets.add(packets);
     counters_.tx_bytes.add(bytes);
   }
   if (accepted < count) {
@@ -400,7 +399,7 @@ void XskSocket::complete() noexcept {
     const std::uint64_t chunk = completion_.pop() >> chunk_shift_;
     --outstanding_;
     if (release(chunk)) {
-      pool_.release(static_cast<std::uint32_t>(chunk));
+      give_back(static_cast<std::uint32_t>(chunk));
     }
   }
   if (done > 0) {

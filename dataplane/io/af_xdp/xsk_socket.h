@@ -17,6 +17,7 @@
 #include "dataplane/api/handed_over.h"
 #include "dataplane/base/defaults.h"
 #include "dataplane/base/result.h"
+#include "dataplane/io/af_xdp/long_frames.h"
 #include "dataplane/io/af_xdp/xsk_ring.h"
 #include "dataplane/io/queue_counters.h"
 #include "dataplane/io/unique_fd.h"
@@ -40,8 +41,9 @@ class XskSocket {
  public:
   // How a socket gets its memory area: as the first, which registers it and fixes the mode, or shared with another.
   struct Umem {
-    int shared_with = -1;    // descriptor of a bound socket over the same pool; -1: the first one
-    bool zero_copy = false;  // asked of the first one; the others take its mode, and name it in their errors
+    int shared_with = -1;      // descriptor of a bound socket over the same pool; -1: the first one
+    bool zero_copy = false;    // asked of the first one; the others take its mode, and name it in their errors
+    bool long_frames = false;  // the same, for frames that are longer than a chunk
   };
 
   XskSocket(const XskSettings& settings, FramePool& pool, QueueCounterCells& counters);
@@ -79,6 +81,7 @@ class XskSocket {
   // Since this process has it. Any thread.
   [[nodiscard]] KernelCounters kernel_counters() const noexcept;
   [[nodiscard]] bool zero_copy() const noexcept { return zero_copy_; }
+  [[nodiscard]] bool long_frames() const noexcept { return long_frames_; }
 
  private:
   struct Mapping {
@@ -98,6 +101,10 @@ class XskSocket {
   void drop() noexcept;
   void refill() noexcept;
   void complete() noexcept;
+  // In several descriptors, where the socket has them; else it is lost and counted. False: for want of room.
+  [[nodiscard]] bool push_long(const Frame& frame, std::uint32_t room, std::uint32_t& queued) noexcept;
+  // To the pool; of a long one, when none of its parts is retained.
+  void give_back(std::uint32_t chunk) noexcept;
   void retain(std::uint32_t chunk) noexcept { retained_[chunk] = 1; }
   // False if the socket does not own the chunk: an invalid descriptor.
   [[nodiscard]] bool release(std::uint64_t chunk) noexcept;
@@ -107,7 +114,7 @@ class XskSocket {
   QueueCounterCells& counters_;
   unsigned chunk_shift_;
   UniqueFd fd_;
-  bool zero_copy_ = false;
+  bool zero_copy_ = false, long_frames_ = false;
   bool lost_interface_ = false;
   KernelCounters before_;  // of the process before this one
   std::vector<Mapping> mappings_;
@@ -117,7 +124,8 @@ class XskSocket {
   XskProducer<xdp_desc> tx_;
   std::uint32_t filled_ = 0;            // chunks in the fill ring, or taken from it and not yet received
   std::uint32_t outstanding_ = 0;       // chunks sent and not completed
-  std::vector<std::uint8_t> retained_;  // by chunk: 1 while it is in one of the rings
+  std::vector<std::uint8_t> retained_;  // by chunk, or part of a long one: 1 while it is in one of the rings
+  LongFrameReader reader_;
 };
 
 }  // namespace isthmus

@@ -51,12 +51,13 @@ class MemoryQueue final : public DeviceQueue {
       if (!replaying && lane_->in.empty()) {
         break;
       }
-      const std::uint32_t chunk = pool_.allocate();
+      const std::span<const std::uint8_t> source = replaying ? lane_->replay[next_replay_] : lane_->in.front();
+      const auto length = static_cast<std::uint32_t>(std::min<std::size_t>(source.size(), pool_.max_frame()));
+      const std::uint32_t chunk = pool_.allocate_for(length);
       if (chunk == kNoChunk) {
         counters_.rx_no_frame.add(1);
         break;
       }
-      const std::span<const std::uint8_t> source = replaying ? lane_->replay[next_replay_] : lane_->in.front();
       if (source.size() <= pool_.max_frame()) {
         out[n] = Frame{pool_.chunk_start(chunk) + kFrameHeadroom, static_cast<std::uint32_t>(source.size()), chunk};
         std::memcpy(out[n].data, source.data(), source.size());

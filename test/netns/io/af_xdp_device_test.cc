@@ -147,24 +147,77 @@ TEST_F(AfXdpDeviceTest, PacketsOfTheLargestSingleBufferMtuAreForwarded) {
   expect_all_arrive(kLeft, "left", kRight, "right", 100, 3506 - 28, [&] { forwarder.round(); });
 }
 
-TEST_F(AfXdpDeviceTest, AJumboInterfaceStaysNativeAndReportsItsReducedMtu) {
+TEST_P(EveryMode, PacketsOfAJumboInterfaceAreForwardedWhole) {
   make(9000);
+  AfXdpOptions options;
+  options.mode = GetParam();
+  open(options);
+  EXPECT_EQ(left_->mtu(), Bytes{9000});
+  Forwarder forwarder(*left_, right_.get());
+  const auto step = [&] { forwarder.round(); };
+  const std::uint32_t all = forwarder.pool().long_available();
+  ASSERT_GT(all, 0u);
+  std::uint64_t bytes = 0;
+  for (const std::size_t length : {8972, 100, 3786, 3798, 3799, 4068, 5000, 7626, 7680, 7682}) {
+    expect_all_arrive(kLeft, "left", kRight, "right", 50, length, step);
+    expect_all_arrive(kRight, "right", kLeft, "left", 50, length, step);
+    bytes += 50 * (length + 42);
+  }
+  for (const QueueCounters& counters : {forwarder.left().counters(), forwarder.right().counters()}) {
+    EXPECT_EQ(counters.rx_packets, 500u);
+    EXPECT_EQ(counters.tx_packets, 500u);
+    EXPECT_EQ(counters.rx_bytes, bytes);
+    EXPECT_EQ(counters.tx_bytes, bytes);
+    EXPECT_EQ(counters.tx_full + counters.rx_no_frame + counters.rx_overrun + counters.oversize, 0u);
+  }
+  EXPECT_TRUE(eventually([&] { return forwarder.pool().long_available() == all; }, step));
+}
+
+// More at once than there are long chunks: what finds none is counted, and none is lost.
+TEST_F(AfXdpDeviceTest, ABurstOfJumboPacketsTakesNoMoreLongChunksThanThereAre) {
+  make(9000);
+  open({});
+  Forwarder forwarder(*left_, right_.get(), WorkerId{0}, 1, 1024);
+  const auto step = [&] { forwarder.round(); };
+  const std::uint32_t all = forwarder.pool().long_available();
+  auto server = socket_at("right", kRight, kPort);
+  auto client = socket_at("left", kLeft);
+  for (unsigned i = 0; i < 60; ++i) {
+    client->send(kRight, kPort, std::string(8000, 'x'));
+  }
+  std::size_t arrived = 0;
+  EXPECT_TRUE(eventually(
+      [&] {
+        arrived += server->received().size();
+        const QueueCounters now = forwarder.left().counters();
+        return arrived + now.rx_no_frame + now.rx_overrun + now.oversize == 60 && now.rx_packets == arrived;
+      },
+      step))
+      << arrived;
+  EXPECT_GT(arrived, 0u);
+  EXPECT_TRUE(eventually([&] { return forwarder.pool().long_available() == all; }, step));
+  expect_all_arrive(kLeft, "left", kRight, "right", 50, 8972, step);
+}
+
+TEST_F(AfXdpDeviceTest, AnInterfaceWithAnMtuAboveLongChunksReportsItsReducedMtu) {
+  make(16'000);
   AfXdpOptions options;
   options.mode = XdpMode::kNative;
   open(options);
-  EXPECT_EQ(left_->mtu(), Bytes{4096 - 256 - 14});
+  EXPECT_EQ(left_->mtu(), Bytes{3 * 4096 - 256 - 14});
   Forwarder forwarder(*left_, right_.get());
   expect_all_arrive(kLeft, "left", kRight, "right", 100, 3000, [&] { forwarder.round(); });
+  expect_all_arrive(kLeft, "left", kRight, "right", 100, 3 * 4096 - 256 - 42, [&] { forwarder.round(); });
   // A longer packet is dropped and counted; others are not affected.
   auto client = socket_at("left", kLeft);
-  client->send(kRight, kPort, std::string(8000, 'x'));
+  client->send(kRight, kPort, std::string(15'000, 'x'));
   expect_all_arrive(kLeft, "left", kRight, "right", 100, 3000, [&] { forwarder.round(); });
   const auto counters = steer_counters("u0");
   ASSERT_TRUE(counters.ok());
   EXPECT_EQ(counters->longer_than_buffer, 1u);
   // Node traffic of any size passes.
   auto node = socket_at("gateway", kGatewayLeft, kPort);
-  client->send(kGatewayLeft, kPort, std::string(8000, 'y'));
+  client->send(kGatewayLeft, kPort, std::string(15'000, 'y'));
   EXPECT_TRUE(eventually([&] { return node->received().size() == 1; }));
 }
 

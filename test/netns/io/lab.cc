@@ -175,7 +175,8 @@ SteerRules right_rules() {
 
 Forwarder::Forwarder(Device& left, Device* right, WorkerId worker, unsigned workers, std::uint32_t frames)
     : left_mac_(left.mac()), right_mac_(right != nullptr ? right->mac() : MacAddress{}) {
-  auto pool = FramePool::create({.chunks = frames});
+  const bool with_long = left.has_long_packets() || (right != nullptr && right->has_long_packets());
+  auto pool = FramePool::create({.chunks = frames, .long_chunks = with_long ? frames / 16 : 0});
   EXPECT_TRUE(pool.ok());
   pool_ = *std::move(pool);
   auto opened = left.open_queue(worker, workers, *pool_);

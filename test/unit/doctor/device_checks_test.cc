@@ -60,7 +60,14 @@ const std::vector<CheckRow> kDeviceRows = {
     {"queues", Level::kFails, [](Facts& f) { f.underlay->device->rx_queues = f.underlay->device->tx_queues = 128; },
      "128 queues for 1 worker", "engine.frames"},
     {"mtu", Level::kFails, [](Facts& f) { f.underlay->link->mtu = Bytes{1300}; }, "1300 bytes", "mtu 1500"},
-    {"mtu", Level::kSlow, [](Facts& f) { f.underlay->link->mtu = Bytes{9000}; }, "9000 bytes", "MTU of 3776"},
+    {"mtu", Level::kOk, [](Facts& f) { f.underlay->link->mtu = Bytes{9000}; }, "9000 bytes", ""},
+    {"mtu", Level::kSlow, [](Facts& f) { f.underlay->link->mtu = Bytes{16000}; }, "16000 bytes", "MTU of 11968"},
+    {"mtu", Level::kSlow,
+     [](Facts& f) {
+       f.underlay->link->mtu = Bytes{9000};
+       f.kernel.release = "6.1.0";
+     },
+     "9000 bytes", "MTU of 3776"},
     {"mtu", Level::kFails,
      [](Facts& f) {
        f.config->local.veth = true;

@@ -9,6 +9,33 @@
 namespace isthmus {
 namespace {
 
+TEST(FramePoolTest, LongChunksAreBesideTheOthers) {
+  auto created = FramePool::create({.chunks = 4, .chunk_bytes = 4096, .long_chunks = 2});
+  ASSERT_TRUE(created.ok());
+  FramePool& pool = **created;
+  EXPECT_EQ(pool.max_short_frame(), 4096u - kFrameHeadroom);
+  EXPECT_EQ(pool.max_frame(), 3 * 4096u - kFrameHeadroom);
+  EXPECT_EQ(pool.numbers(), 10u);
+  EXPECT_EQ(pool.bytes(), 10u * 4096);
+  const std::uint32_t first = pool.allocate_for(pool.max_short_frame() + 1), second = pool.allocate_long();
+  EXPECT_EQ(pool.allocate_long(), kNoChunk);
+  EXPECT_EQ(pool.available(), 4u);
+  const std::set<std::uint32_t> both{first, second};
+  EXPECT_EQ(both, (std::set<std::uint32_t>{4, 7}));
+  for (const std::uint32_t part : {4u, 5u, 6u}) {
+    EXPECT_TRUE(pool.is_long(part));
+    EXPECT_EQ(pool.long_of(part), 4u);
+  }
+  EXPECT_EQ(pool.long_of(9), 7u);
+  EXPECT_FALSE(pool.is_long(3));
+  std::memset(pool.chunk_start(7), 0xff, 3 * 4096);  // the last bytes are the pool's
+  pool.release(first);
+  pool.release(second);
+  EXPECT_EQ(pool.long_available(), 2u);
+  EXPECT_EQ(pool.available(), 4u);
+  EXPECT_LT(pool.allocate_for(pool.max_short_frame()), 4u);
+}
+
 TEST(FramePool, EachChunkIsAllocatedOnceUntilThePoolIsEmpty) {
   auto pool = FramePool::create({.chunks = 100, .chunk_bytes = 2048});
   ASSERT_TRUE(pool.ok()) << pool.error().text();
