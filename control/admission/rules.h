@@ -25,10 +25,6 @@ struct ReservedAddress {
   friend auto operator<=>(const ReservedAddress&, const ReservedAddress&) = default;
 };
 
-// Loopback, link-local, multicast and the like: no rule lets anybody claim them. With what they are.
-[[nodiscard]] std::vector<std::pair<Prefix, std::string>> special_prefixes();
-[[nodiscard]] bool is_special(const IpAddress& address);
-
 class Admission {
  public:
   Admission() = default;

@@ -83,6 +83,8 @@ INSTANTIATE_TEST_SUITE_P(
                     PrefixRow{"fe80::/64", "which is among the link-local addresses", true},
                     PrefixRow{"224.0.0.0/8", "which is among the multicast addresses", true},
                     PrefixRow{"ff02::/32", "which is among the multicast addresses", true},
+                    PrefixRow{"64:ff9b::/96", "which is among the NAT64's addresses", true},
+                    PrefixRow{"64:ff9b:1::/48", "which is among the reserved addresses (::/8)", true},
                     PrefixRow{"240.0.0.0/8", "which is among the reserved addresses", true},
                     PrefixRow{"8.8.8.0/24", "which is outside admission.ranges", false},
                     PrefixRow{"2001:4860::/32", "which is outside admission.ranges", false},
