@@ -51,6 +51,21 @@ const std::vector<Prefix>* Admission::pods_of(const std::string& cluster) const 
   return allowed == pods_.end() ? nullptr : &allowed->second;
 }
 
+std::optional<Prefix> Admission::vip_pool_of(const std::string& cluster, Family family) const {
+  const auto of = vips_.find(cluster);
+  for (const std::vector<Prefix>* pools : {of == vips_.end() ? nullptr : &of->second, &rules_.vip_pools}) {
+    if (pools == nullptr) {
+      continue;
+    }
+    const auto pool = std::find_if(pools->begin(), pools->end(),
+                                   [&](const Prefix& each) { return each.family() == family && each.length() != 0; });
+    if (pool != pools->end()) {
+      return *pool;
+    }
+  }
+  return std::nullopt;
+}
+
 void Admission::reserve(const ReservedAddress& address) {
   reserved_.insert(std::upper_bound(reserved_.begin(), reserved_.end(), address), address);
 }

@@ -61,6 +61,8 @@ class Admission {
   [[nodiscard]] std::string takes_network(const std::string& cluster, const Prefix& prefix) const;
   // The prefixes of pods that are allowed to the cluster by name; null: none are.
   [[nodiscard]] const std::vector<Prefix>* pods_of(const std::string& cluster) const;
+  // The first pool of VIPs of that family that the cluster has, or that all have; of bounded pools alone.
+  [[nodiscard]] std::optional<Prefix> vip_pool_of(const std::string& cluster, Family family) const;
   [[nodiscard]] std::uint32_t prefixes_per_cluster() const { return rules_.prefixes_per_cluster; }
 
   friend bool operator==(const Admission&, const Admission&) = default;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "control/compile/fleet.h"
+#include "control/compile/remedies.h"
 #include "control/model/aliases.h"
 
 namespace isthmus {
@@ -80,11 +81,6 @@ AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster) 
     out.insert(out.end(), parts.begin(), parts.end());
   }
   return out;
-}
-
-std::string alias_command(const CompilerOptions& options, const std::string& cluster, Family family) {
-  return "isthmus allocate --alias " + cluster + " " + options.allocate_at + " --pool " +
-         (family == Family::kIpv4 ? "100.64.0.0/10" : "fd64::/32");
 }
 
 void append_alias_problems(const CompilerOptions& options, const Fleet& fleet, std::vector<Problem>& problems) {

@@ -5,6 +5,7 @@
 
 #include "control/compile/listing.h"
 #include "control/compile/prefix_claims.h"
+#include "control/compile/remedies.h"
 
 namespace isthmus {
 

@@ -197,14 +197,19 @@ TEST(Claims, OfPublicVipsPassWhereTheOperatorAllowsThem) {
 }
 
 TEST(Claims, OfVipsInNoPoolAreRefused) {
-  for (const char* vip : {"10.200.1.0", "fd00:fe::1"}) {
+  for (const auto& [vip, pool] :
+       {std::pair<const char*, std::string>{"10.200.1.0", "10.200.0.0/24"}, {"fd00:fe::1", "fd00:ff::/64"}}) {
     Fleet3 f;
+    f.options.allocate_at.other_services = "--kubeconfig FILE";
     f.service("west", global_service({vip}));
     f.slice("west", {{"10.2.0.7"}});
     f.compile();
     EXPECT_THAT(f.problem_texts(),
                 Contains(HasSubstr(std::string("claims VIP ") + vip +
                                    ", which is in no VIP pool of the cluster: the claim is rejected")));
+    EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("isthmus allocate shop/cart --kubeconfig FILE --cluster west "
+                                                      "--pool " +
+                                                      pool)));
     EXPECT_EQ(f.backends(vip), "-") << vip;
   }
 }
