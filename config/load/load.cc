@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "config/files/read_file.h"
 #include "config/load/fields.h"
 #include "config/load/gateway_sections.h"
+#include "config/model/special_prefixes.h"
 #include "config/yaml/read.h"
 
 namespace isthmus {
@@ -134,11 +136,12 @@ void pair_aliases(const YamlNode& root, Reading& reading) {
   for (const auto& [cluster, aliases] : rules.alias_cidrs) {
     const auto pods = rules.pods.find(cluster);
     auto pairs = isthmus::pair_aliases(pods == rules.pods.end() ? std::vector<Prefix>{} : pods->second, aliases);
-    if (pairs) {
-      rules.aliases[cluster] = *std::move(pairs);
-    } else {
+    const auto wrong = pairs ? refuse_aliases(cluster, *pairs, rules.aliases) : std::optional(pairs.error());
+    if (wrong) {
       reading.errors.push_back({find_path(root, "admission.aliases")->line,
-                                "admission.aliases." + cluster + ": " + pairs.error().what, pairs.error().fix});
+                                "admission.aliases." + cluster + ": " + wrong->what, wrong->fix});
+    } else {
+      rules.aliases[cluster] = *std::move(pairs);
     }
   }
 }

@@ -1,50 +1,17 @@
 #include "control/admission/rules.h"
 
 #include <algorithm>
-#include <array>
 #include <initializer_list>
 #include <iterator>
 #include <string_view>
 #include <utility>
 
+#include "config/model/special_prefixes.h"
+
 namespace isthmus {
 namespace {
 
-struct Special {
-  Prefix prefix;
-  std::string_view text;
-};
-
-Prefix prefix_of(std::string_view text) { return Prefix::parse(text).value(); }
-
-// What a fleet never owns (IANA's special-purpose registries; RFC 6890).
-const std::array<Special, 9>& specials() {
-  static const std::array<Special, 9> list{{{prefix_of("0.0.0.0/8"), "reserved addresses"},
-                                            {prefix_of("127.0.0.0/8"), "loopback addresses"},
-                                            {prefix_of("169.254.0.0/16"), "link-local addresses"},
-                                            {prefix_of("224.0.0.0/4"), "multicast addresses"},
-                                            {prefix_of("240.0.0.0/4"), "reserved addresses"},
-                                            {prefix_of("::/127"), "loopback addresses"},
-                                            {prefix_of("fe80::/10"), "link-local addresses"},
-                                            {prefix_of("ff00::/8"), "multicast addresses"},
-                                            {prefix_of("64:ff9b::/96"), "NAT64's addresses"}}};
-  return list;
-}
-
 bool overlap(const Prefix& a, const Prefix& b) { return a.family() == b.family() && (a.contains(b) || b.contains(a)); }
-
-std::string special_part(const Prefix& prefix) {
-  if (prefix.family() == Family::kIpv6 && prefix.contains(IpAddress::ipv4(Be32{}))) {
-    return "which includes all IPv4 addresses in their IPv6 form (::ffff:0:0/96)";
-  }
-  for (const Special& special : specials()) {
-    if (overlap(prefix, special.prefix)) {
-      return "which " + std::string(special.prefix.contains(prefix) ? "is among the" : "includes") + " " +
-             std::string(special.text) + " (" + special.prefix.to_string() + ")";
-    }
-  }
-  return {};
-}
 
 bool inside_one(const std::vector<Prefix>& prefixes, const Prefix& prefix) {
   return std::any_of(prefixes.begin(), prefixes.end(),
@@ -58,16 +25,6 @@ std::string first_of(std::initializer_list<std::string> reasons) {
 }
 
 }  // namespace
-
-std::vector<std::pair<Prefix, std::string>> special_prefixes() {
-  std::vector<std::pair<Prefix, std::string>> list;
-  for (const Special& special : specials()) {
-    list.emplace_back(special.prefix, special.text);
-  }
-  return list;
-}
-
-bool is_special(const IpAddress& address) { return !special_part(Prefix(address, 128)).empty(); }
 
 Admission::Admission(AdmissionRules rules, std::string own, std::vector<ReservedAddress> reserved)
     : rules_(std::move(rules)), own_(std::move(own)), reserved_(std::move(reserved)) {
@@ -92,6 +49,21 @@ void Admission::allow_vips(const std::string& cluster, const std::vector<Prefix>
 const std::vector<Prefix>* Admission::pods_of(const std::string& cluster) const {
   const auto allowed = pods_.find(cluster);
   return allowed == pods_.end() ? nullptr : &allowed->second;
+}
+
+std::optional<Prefix> Admission::vip_pool_of(const std::string& cluster, Family family) const {
+  const auto of = vips_.find(cluster);
+  for (const std::vector<Prefix>* pools : {of == vips_.end() ? nullptr : &of->second, &rules_.vip_pools}) {
+    if (pools == nullptr) {
+      continue;
+    }
+    const auto pool = std::find_if(pools->begin(), pools->end(),
+                                   [&](const Prefix& each) { return each.family() == family && each.length() != 0; });
+    if (pool != pools->end()) {
+      return *pool;
+    }
+  }
+  return std::nullopt;
 }
 
 void Admission::reserve(const ReservedAddress& address) {

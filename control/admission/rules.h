@@ -25,10 +25,6 @@ struct ReservedAddress {
   friend auto operator<=>(const ReservedAddress&, const ReservedAddress&) = default;
 };
 
-// Loopback, link-local, multicast and the like: no rule lets anybody claim them. With what they are.
-[[nodiscard]] std::vector<std::pair<Prefix, std::string>> special_prefixes();
-[[nodiscard]] bool is_special(const IpAddress& address);
-
 class Admission {
  public:
   Admission() = default;
@@ -65,6 +61,8 @@ class Admission {
   [[nodiscard]] std::string takes_network(const std::string& cluster, const Prefix& prefix) const;
   // The prefixes of pods that are allowed to the cluster by name; null: none are.
   [[nodiscard]] const std::vector<Prefix>* pods_of(const std::string& cluster) const;
+  // The first pool of VIPs of that family that the cluster has, or that all have; of bounded pools alone.
+  [[nodiscard]] std::optional<Prefix> vip_pool_of(const std::string& cluster, Family family) const;
   [[nodiscard]] std::uint32_t prefixes_per_cluster() const { return rules_.prefixes_per_cluster; }
 
   friend bool operator==(const Admission&, const Admission&) = default;

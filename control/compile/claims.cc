@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "control/compile/listing.h"
+#include "control/compile/remedies.h"
 
 namespace isthmus {
 namespace {
@@ -38,7 +39,9 @@ void VipClaims::add_claims(const ServiceName& service, const Model& model, const
       if (const std::string why = conflict(cluster.name, address, fleet, options); !why.empty()) {
         state.problems.push_back(
             {claim_text(claim) + " claims VIP " + address.to_string() + ", " + why + ": the claim is rejected", where,
-             "claim an address that nothing else uses, in a pool of admission.vip_pools or of the profile's vipPools"});
+             "remove this claim, and claim an address that nothing else uses, in a pool of admission.vip_pools or of "
+             "the profile's vipPools: " +
+                 vip_command(options, fleet, cluster.name, service, address.family())});
         state.refused.insert(address);
         refused_at_.emplace(address, service);
         continue;
@@ -184,7 +187,8 @@ void VipClaims::append_claimants(const Prefix& prefix, std::set<ServiceName>& se
   }
 }
 
-void VipClaims::append_problems(std::vector<Problem>& problems) const {
+void VipClaims::append_problems(const Fleet& fleet, const CompilerOptions& options,
+                                std::vector<Problem>& problems) const {
   list_problems(rejected_, "services with rejected VIP claims", problems, [&](const ServiceName& name, auto& list) {
     const Service& service = services_.at(name);
     list.insert(list.end(), service.problems.begin(), service.problems.end());
@@ -195,9 +199,10 @@ void VipClaims::append_problems(std::vector<Problem>& problems) const {
     for (const VipClaim& claim : vip.claims) {
       if (claim.service != vip.holder) {
         list.push_back(
-            {claim_text(claim) + " claims VIP " + address.to_string() + ", which belongs to " + claim_text(owner) + "",
+            {claim_text(claim) + " claims VIP " + address.to_string() + ", which belongs to " + claim_text(owner),
              claim.where,
-             "claim another address for " + claim.service.text() + " (isthmus allocate finds a free one)"});
+             "remove this claim, and claim another address: " +
+                 vip_command(options, fleet, claim.cluster, claim.service, address.family())});
       }
     }
   });

@@ -43,7 +43,7 @@ class VipClaims {
   [[nodiscard]] const ServiceName* holder(const IpAddress& address) const;
   // Adds the services that claim a VIP inside the prefix, or would if it were not refused.
   void append_claimants(const Prefix& prefix, std::set<ServiceName>& services) const;
-  void append_problems(std::vector<Problem>& problems) const;
+  void append_problems(const Fleet& fleet, const CompilerOptions& options, std::vector<Problem>& problems) const;
 
  private:
   struct Vip {

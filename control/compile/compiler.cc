@@ -204,7 +204,8 @@ void Compiler::State::update_services(const std::set<ServiceName>& dirty, Compil
   const auto now = std::chrono::floor<SlowStart::Time>(time);
   all.merge(services.note(std::exchange(openings, {}), std::exchange(openings_lost, false), clusters_away(now), now));
   all.merge(services.rising_at(now));
-  const ServiceSet::Inputs inputs{model, fleet, endpoints, claims, unreachable, ejected, draining, now, listed};
+  const ServiceSet::Inputs inputs{model,       fleet,   options,  endpoints, claims,
+                                  unreachable, ejected, draining, now,       listed};
   for (const ServiceName& name : all) {
     result.names_changed = services.refresh(name, inputs, result.delta) || result.names_changed;
   }
@@ -299,7 +300,7 @@ std::optional<Problem> Compiler::State::unknown_pods_problem() const {
 std::vector<Problem> Compiler::State::problems() const {
   std::vector<Problem> problems = fleet.problems;
   peers.append_problems(model, problems);
-  claims.append_problems(problems);
+  claims.append_problems(fleet, options, problems);
   services.append_problems(problems);
   endpoints.append_problems(model, problems);
   problems.insert(problems.end(), host_routes.problems().begin(), host_routes.problems().end());

@@ -56,6 +56,13 @@ struct OwnGateway {
 [[nodiscard]] Result<OwnGateway> find_own_gateway(const Model& model, const std::string& cluster,
                                                   const std::string& gateway);
 
+// The options of `isthmus allocate`, as remedies have it, that say where this gateway's hub has what.
+struct AllocateAt {
+  std::string fleet = "--hub DIR";           // profiles
+  std::string own_services = "--hub DIR";    // the Services of our own cluster
+  std::string other_services = "--hub DIR";  // of others
+};
+
 struct CompilerOptions {
   std::string cluster, gateway;  // names of our own objects in the hub
   Realm realm;
@@ -69,10 +76,8 @@ struct CompilerOptions {
   std::chrono::seconds slow_start{0};          // of services that do not say their own; 0: none
   OutlierEjection outliers = {};               // the same
   std::function<std::chrono::nanoseconds()> clock = shared_time;  // that slow start and outliers go by
-  std::string allocate_at = "--hub DIR";                          // of `isthmus allocate`: where this gateway's hub is
+  AllocateAt allocate_at = {};
 };
-// The command that gives the cluster an alias for blocks of that family, as remedies have it.
-[[nodiscard]] std::string alias_command(const CompilerOptions& options, const std::string& cluster, Family family);
 
 // Reachability as determined by health checks. In effect until the next set_reachability().
 struct Reachability {

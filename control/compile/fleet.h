@@ -18,6 +18,8 @@
 
 namespace isthmus {
 
+class PrefixClaims;
+
 struct FleetGateway {
   std::string name;
   IpAddress underlay;  // where its tunnels end
@@ -72,7 +74,8 @@ struct Fleet {
 // Those of a cluster whose addresses it has been admitted with: what it calls by the others is not its own.
 [[nodiscard]] AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster);
 // Names those of our own and linked clusters that are not in force.
-void append_alias_problems(const CompilerOptions& options, const Fleet& fleet, std::vector<Problem>& problems);
+void append_alias_problems(const CompilerOptions& options, const Fleet& fleet, PrefixClaims& prefixes,
+                           std::vector<Problem>& problems);
 // The aliases of those own addresses that nobody has in the fleet, and only one cluster calls so, or ours does.
 [[nodiscard]] AliasPrefixes policy_own_forms(const Fleet& fleet);
 [[nodiscard]] std::vector<PolicyRange> policy_ranges(const std::vector<Prefix>& moved, const Fleet& fleet);

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "control/compile/fleet.h"
+#include "control/compile/prefix_claims.h"
+#include "control/compile/remedies.h"
 #include "control/model/aliases.h"
 
 namespace isthmus {
@@ -82,12 +84,8 @@ AliasPrefixes aliases_in_force(const Fleet& fleet, const FleetCluster& cluster) 
   return out;
 }
 
-std::string alias_command(const CompilerOptions& options, const std::string& cluster, Family family) {
-  return "isthmus allocate --alias " + cluster + " " + options.allocate_at + " --pool " +
-         (family == Family::kIpv4 ? "100.64.0.0/10" : "fd64::/32");
-}
-
-void append_alias_problems(const CompilerOptions& options, const Fleet& fleet, std::vector<Problem>& problems) {
+void append_alias_problems(const CompilerOptions& options, const Fleet& fleet, PrefixClaims& prefixes,
+                           std::vector<Problem>& problems) {
   for (const auto& [name, cluster] : fleet.clusters) {
     if (!cluster.local && !cluster.linked) {
       continue;
@@ -96,7 +94,11 @@ void append_alias_problems(const CompilerOptions& options, const Fleet& fleet, s
       if (cluster.local && !fleet.admission.under_alias(pair.alias).empty()) {
         continue;  // named already, with what it overlaps (own_aliases.cc)
       }
-      if (in_force(fleet, cluster, pair).empty()) {
+      const bool used = !in_force(fleet, cluster, pair).empty();
+      if (!used && prefixes.refused_in(pair.alias, name)) {
+        continue;  // named already, as a prefix
+      }
+      if (!used) {
         problems.push_back({"cluster " + name + " has the alias " + pair.alias.to_string() + " for " +
                                 pair.own.to_string() + why_not(fleet, cluster, pair.alias) + ": it is not used",
                             cluster.where,

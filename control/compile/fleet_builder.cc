@@ -468,8 +468,8 @@ void FleetBuilder::check_publishers() {
 
 void FleetBuilder::list_problems() {
   fleet_.problems = layout_problems_;
-  prefixes_.append_problems(fleet_.problems);
-  append_alias_problems(options_, fleet_, fleet_.problems);
+  prefixes_.append_problems(fleet_, fleet_.problems);
+  append_alias_problems(options_, fleet_, prefixes_, fleet_.problems);
   fleet_.problems.insert(fleet_.problems.end(), gateway_problems_.begin(), gateway_problems_.end());
 }
 

@@ -1,5 +1,6 @@
 // What the aliases of our own cluster must not overlap.
 #include "control/compile/fleet_builder.h"
+#include "control/compile/remedies.h"
 
 namespace isthmus {
 

@@ -5,8 +5,23 @@
 
 #include "control/compile/listing.h"
 #include "control/compile/prefix_claims.h"
+#include "control/compile/remedies.h"
 
 namespace isthmus {
+namespace {
+
+// " (alias of 10.1.0.0/16)", where that is what the cluster's prefix is.
+std::string alias_note(const Fleet& fleet, const std::string& cluster, const Prefix& prefix) {
+  const FleetCluster* const of = fleet.find(cluster);
+  for (const AliasPrefix& pair : of == nullptr ? AliasPrefixes{} : of->aliases) {
+    if (pair.alias.family() == prefix.family() && pair.alias.contains(prefix)) {
+      return " (alias of " + to_own(AliasPrefixes{pair}, prefix).to_string() + ")";
+    }
+  }
+  return {};
+}
+
+}  // namespace
 
 void PrefixClaims::find_tunnel_ends() {
   ends_.clear();
@@ -169,7 +184,18 @@ void PrefixClaims::list_overlap(const Name& name, std::vector<Problem>& problems
   });
 }
 
-void PrefixClaims::append_problems(std::vector<Problem>& problems) {
+bool PrefixClaims::refused_in(const Prefix& prefix, const std::string& cluster) {
+  const auto none_refused = [&](const Prefix&, const Entries& entries) {
+    return std::none_of(entries.begin(), entries.end(), [&](const Entry& each) {
+      return each.cluster == cluster && std::any_of(each.claims.begin(), each.claims.end(),
+                                                    [](const Claim& claim) { return !claim.refused.empty(); });
+    });
+  };
+  const Entries* const whole = entries_.find(prefix);
+  return (whole != nullptr && !none_refused(prefix, *whole)) || !entries_.inside(prefix, none_refused);
+}
+
+void PrefixClaims::append_problems(const Fleet& fleet, std::vector<Problem>& problems) {
   list_problems(left_out_, "prefixes that overlap those of other clusters", problems,
                 [&](const Name& name, auto& list) { list_overlap(name, list); });
   list_problems(staying_, "prefixes that stay although new ones would be refused", problems,
@@ -189,8 +215,9 @@ void PrefixClaims::append_problems(std::vector<Problem>& problems) {
     const auto first =
         std::min_element(same.first, same.second, [](const auto& a, const auto& b) { return *a.second < *b.second; });
     const std::string more = claims.size() == 1 ? "" : " and " + std::to_string(claims.size() - 1) + " more";
-    list.push_back({"prefix " + first->first.to_string() + more + " of cluster " + claimant.first + ", " +
-                        claimant.second + (claims.size() == 1 ? ", is refused" : ", are refused"),
+    list.push_back({"prefix " + first->first.to_string() + alias_note(fleet, claimant.first, first->first) + more +
+                        " of cluster " + claimant.first + ", " + claimant.second +
+                        (claims.size() == 1 ? ", is refused" : ", are refused"),
                     where(first->second),
                     "claim only prefixes of the cluster's own pods and nodes, or of aliases that nothing else uses (" +
                         alias_command(options_, claimant.first, first->first.family()) +

@@ -54,7 +54,9 @@ class PrefixClaims {
 
   // The prefix of pods that contains the address, for messages.
   [[nodiscard]] std::optional<std::string> pods_at(const IpAddress& address);
-  void append_problems(std::vector<Problem>& problems);
+  // Whether some of the prefix is what the cluster claims and is refused, and so among the problems.
+  [[nodiscard]] bool refused_in(const Prefix& prefix, const std::string& cluster);
+  void append_problems(const Fleet& fleet, std::vector<Problem>& problems);
 
  private:
   struct Claim {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "control/compile/listing.h"
+#include "control/compile/remedies.h"
 
 namespace isthmus {
 namespace {
@@ -21,6 +22,10 @@ const char* protocol_text(IpProtocol protocol) {
 std::string port_text(const ServicePort& port) {
   const std::string number = std::to_string(port.port.value()) + "/" + protocol_text(port.protocol);
   return port.name.empty() ? number : port.name + " (" + number + ")";
+}
+
+std::string claim_command(const ServiceSet::Inputs& in, const std::string& cluster, const ServiceName& service) {
+  return vip_command(in.options, in.fleet, cluster, service, in.fleet.own.underlay.family());
 }
 
 // False when the Namespace is annotated clustermesh.cilium.io/global with anything but "true".
@@ -385,8 +390,8 @@ bool ServiceSet::refresh(const ServiceName& name, const Inputs& inputs, TableDel
   if (service.view.vips.empty()) {
     service.problems.push_back({"service " + name.text() + " is global but no cluster claims a VIP for it",
                                 found.front().object.provenance.text(),
-                                "claim one: isthmus allocate " + name.text() +
-                                    " --pool CIDR, a ServiceImport with ips, or the annotation isthmus.io/vip"});
+                                "claim one: " + claim_command(inputs, found.front().cluster->name, name) +
+                                    ", a ServiceImport with ips, or the annotation isthmus.io/vip"});
   }
   name_ignored(found, service);
 

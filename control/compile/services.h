@@ -40,6 +40,7 @@ class ServiceSet {
   struct Inputs {
     const Model& model;
     const Fleet& fleet;
+    const CompilerOptions& options;
     const EndpointSet& endpoints;
     const VipClaims& claims;
     const std::set<ClusterId>& unreachable;  // their backends take no new flows

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -79,13 +80,17 @@ std::vector<IpAddress> translation_addresses(const GatewayConfig& config) {
 }
 
 // Where `isthmus allocate` writes into the hub of this gateway, or, where that is known to pods alone or is an etcd,
-// into the API server that a person has a file of.
-std::string allocate_at(const GatewayConfig& config) {
+// into the API server that a person has a file of. Other clusters' Services are at servers of their own.
+AllocateAt allocate_at(const GatewayConfig& config) {
   if (config.hub_file) {
-    return "--hub " + *config.hub_file;
+    const std::string hub = "--hub " + *config.hub_file;
+    return {hub, hub, hub};
   }
-  const auto& file = config.kubernetes.fleet ? config.kubernetes.fleet : config.kubernetes.cluster;
-  return "--kubeconfig " + (file && *file != "in-cluster" ? *file : std::string("FILE"));
+  const auto server = [](const std::optional<std::string>& file) {
+    return "--kubeconfig " + (file && *file != "in-cluster" ? *file : std::string("FILE"));
+  };
+  const KubernetesHubConfig& hub = config.kubernetes;
+  return {server(hub.fleet ? hub.fleet : hub.cluster), server(hub.cluster), server(std::nullopt)};
 }
 
 }  // namespace

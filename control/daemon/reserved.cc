@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "config/model/special_prefixes.h"
+
 namespace isthmus {
 
 std::optional<IpAddress> server_address(std::string_view server) {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "config/model/special_prefixes.h"
 #include "config/yaml/read.h"
-#include "control/admission/rules.h"
 
 namespace isthmus {
 namespace {
@@ -68,8 +68,9 @@ std::vector<Prefix> sorted_blocks(const AliasView& view) {
 // What is allowed to a cluster of which no object says where its pods are counts as its own; what gateways admit of
 // nobody is nobody's.
 void take_unsaid(AliasView& view) {
-  const auto special = special_prefixes();
-  view.taken.insert(view.taken.end(), special.begin(), special.end());
+  for (const SpecialPrefix& special : special_prefixes()) {
+    view.taken.emplace_back(special.prefix, special.text);
+  }
   for (const auto& [cluster, blocks] : view.allowed) {
     if (const auto at = view.pods.find(cluster); at == view.pods.end() || at->second.empty()) {
       for (const Prefix& block : blocks) {

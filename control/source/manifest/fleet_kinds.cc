@@ -1,7 +1,10 @@
 // The kinds of isthmus.io/v1alpha1. They are our own, so an unknown key is an error.
+#include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
+#include "config/model/special_prefixes.h"
 #include "control/source/manifest/object_reader.h"
 
 namespace isthmus {
@@ -151,6 +154,28 @@ std::optional<ObjectValue> read_gateway(const ObjectText& in) {
   return gateway;
 }
 
+// With those of the members before it.
+void read_member_aliases(const YamlMap& member, const std::string& path, const std::string& cluster,
+                         ProfileObject& profile, YamlErrors& errors) {
+  const YamlNode* const node = member.get("aliasCIDRs");
+  if (node == nullptr) {
+    return;
+  }
+  ProfileObject::Member& allowed = profile.members[cluster];
+  auto pairs = pair_aliases(allowed.pod_prefixes.value_or(std::vector<Prefix>{}),
+                            read_prefixes(member.list("aliasCIDRs"), path + ".aliasCIDRs", errors));
+  std::map<std::string, AliasPrefixes> others;
+  for (const auto& [name, other] : profile.members) {
+    others[name] = other.aliases;
+  }
+  const auto wrong = pairs ? refuse_aliases(cluster, *pairs, others) : std::optional(pairs.error());
+  if (wrong) {
+    member.error(node->line, path + ".aliasCIDRs: " + wrong->what, wrong->fix);
+  } else {
+    allowed.aliases = *std::move(pairs);
+  }
+}
+
 // What single clusters of the profile may claim.
 void read_members(const YamlMap& spec, const std::set<std::string>& clusters, ProfileObject& profile,
                   YamlErrors& errors) {
@@ -177,15 +202,7 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
     if (member.get("podCIDRs") != nullptr) {
       allowed.pod_prefixes = read_prefixes(member.list("podCIDRs"), path + ".podCIDRs", errors);
     }
-    if (const YamlNode* aliases = member.get("aliasCIDRs")) {
-      auto pairs = pair_aliases(allowed.pod_prefixes.value_or(std::vector<Prefix>{}),
-                                read_prefixes(member.list("aliasCIDRs"), path + ".aliasCIDRs", errors));
-      if (pairs) {
-        allowed.aliases = *std::move(pairs);
-      } else {
-        member.error(aliases->line, path + ".aliasCIDRs: " + pairs.error().what, pairs.error().fix);
-      }
-    }
+    read_member_aliases(member, path, *cluster, profile, errors);
     allowed.vip_pools = read_prefixes(member.list("vipPools"), path + ".vipPools", errors);
     const auto limit = [&](std::string_view key, std::optional<std::uint32_t>& out) {
       const YamlNode* node = member.get(key);

@@ -395,6 +395,27 @@ TEST(LoadConfig, ErrorsInAGatewaysOwnKeysNameTheirLine) {
   EXPECT_EQ(errors("gateways: {b: {engine: {wrokers: 1}}}\n"), "");
 }
 
+TEST(LoadConfig, AnAliasIsOfOneClusterAndOfAddressesThatSomebodyCanHave) {
+  const auto errors = [](const std::string& west, const std::string& north, const std::string& pods = "10.1.0.0/16") {
+    return errors_of(std::string(kSmallest) + "admission:\n  pods: {west: [\"" + pods + "\"], north: [\"" + pods +
+                     "\"]}\n  aliases: {west: [\"" + west + "\"], north: [\"" + north + "\"]}\n");
+  };
+  EXPECT_EQ(errors("100.64.0.0/16", "100.65.0.0/16"), "");
+  EXPECT_EQ(errors("192.0.2.0/24", "198.51.100.0/24", "10.1.1.0/24"), "") << "documentation may be tried out";
+  EXPECT_THAT(errors("100.64.0.0/16", "100.64.0.0/16"),
+              HasSubstr("g.yaml:8: admission.aliases.west: the alias 100.64.0.0/16 overlaps 100.64.0.0/16, the alias "
+                        "of cluster north (give each cluster an alias of its own"));
+  for (const char* special : {"127.1.0.0/16", "169.254.0.0/16", "224.1.0.0/16", "0.1.0.0/16", "250.1.0.0/16"}) {
+    EXPECT_THAT(errors("100.64.0.0/16", special),
+                HasSubstr(std::string("admission.aliases.north: the alias ") + special + ", which is among the "))
+        << special;
+  }
+  for (const char* special : {"fe80::/64", "ff05::/64", "64:ff9c::/64", "::/64", "64:ff9b:1::/64"}) {
+    EXPECT_THAT(errors("fd64::/64", special, "fd00:1::/64"), HasSubstr("admission.aliases.north: the alias "))
+        << special;
+  }
+}
+
 TEST(LoadConfig, MetricsAreServedOnOneAddressOrOnAll) {
   for (const char* address : {"0.0.0.0", "::", "10.1.2.3"}) {
     const auto config = parse_config(std::string(kSmallest) + "metrics: {address: \"" + address + "\"}\n", "g.yaml");

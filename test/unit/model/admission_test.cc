@@ -83,6 +83,8 @@ INSTANTIATE_TEST_SUITE_P(
                     PrefixRow{"fe80::/64", "which is among the link-local addresses", true},
                     PrefixRow{"224.0.0.0/8", "which is among the multicast addresses", true},
                     PrefixRow{"ff02::/32", "which is among the multicast addresses", true},
+                    PrefixRow{"64:ff9b::/96", "which is among the NAT64's addresses", true},
+                    PrefixRow{"64:ff9b:1::/48", "which is among the reserved addresses (::/8)", true},
                     PrefixRow{"240.0.0.0/8", "which is among the reserved addresses", true},
                     PrefixRow{"8.8.8.0/24", "which is outside admission.ranges", false},
                     PrefixRow{"2001:4860::/32", "which is outside admission.ranges", false},
@@ -195,14 +197,19 @@ TEST(Claims, OfPublicVipsPassWhereTheOperatorAllowsThem) {
 }
 
 TEST(Claims, OfVipsInNoPoolAreRefused) {
-  for (const char* vip : {"10.200.1.0", "fd00:fe::1"}) {
+  for (const auto& [vip, pool] :
+       {std::pair<const char*, std::string>{"10.200.1.0", "10.200.0.0/24"}, {"fd00:fe::1", "fd00:ff::/64"}}) {
     Fleet3 f;
+    f.options.allocate_at.other_services = "--kubeconfig FILE";
     f.service("west", global_service({vip}));
     f.slice("west", {{"10.2.0.7"}});
     f.compile();
     EXPECT_THAT(f.problem_texts(),
                 Contains(HasSubstr(std::string("claims VIP ") + vip +
                                    ", which is in no VIP pool of the cluster: the claim is rejected")));
+    EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("isthmus allocate shop/cart --kubeconfig FILE --cluster west "
+                                                      "--pool " +
+                                                      pool)));
     EXPECT_EQ(f.backends(vip), "-") << vip;
   }
 }

@@ -77,8 +77,8 @@ TEST(Aliases, OfWhatOurClusterHasNotBeenAdmittedWithAreNotUsed) {
        {{net("10.1.0.0/16"), net("224.1.0.0/16")}},
        {"224.1.0.0/16"},
        {},
-       "cluster east has the alias 224.1.0.0/16 for 10.1.0.0/16, which is among the multicast addresses (224.0.0.0/4): "
-       "it"},
+       "prefix 224.1.0.0/16 (alias of 10.1.0.0/16) of cluster east, which is among the multicast addresses "
+       "(224.0.0.0/4), is refused"},
       {"a part of a larger block", {whole}, {"10.101.4.0/24"}, {whole}, ""},
       {"a smaller block of what it has",
        {{net("10.1.4.0/24"), net("10.101.4.0/24")}},
@@ -200,6 +200,38 @@ TEST(Aliases, OfOursThatOverlapAVipPoolAreNamedOnce) {
     std::erase_if(named, [](const std::string& text) { return text.find("10.200.0.0/16") == std::string::npos; });
     EXPECT_THAT(named, testing::ElementsAre(HasSubstr("of this cluster overlaps the VIP pool 10.200.0.0/24"))) << own;
   }
+}
+
+TEST(Aliases, OfOthersThatOverlapAVipPoolAreNamedOnce) {
+  for (const std::vector<std::string>& pods : {std::vector<std::string>{"10.200.0.0/16"}, {"10.200.0.0/24"}}) {
+    Fleet3 f;
+    f.options.admission.aliases["west"] = {{net("10.1.0.0/16"), net("10.200.0.0/16")}};
+    f.cluster("west", 2, pods, {"192.0.2.0/24"});
+    f.compile();
+    std::vector<std::string> named = f.problem_texts();
+    std::erase_if(named, [](const std::string& text) { return text.find("10.200.0.0") == std::string::npos; });
+    const std::string length = pods[0].substr(pods[0].find('/'));
+    EXPECT_THAT(
+        named,
+        testing::ElementsAre(testing::AllOf(
+            HasSubstr("prefix 10.200.0.0" + length + " (alias of 10.1.0.0" + length + ") of cluster west, which "),
+            HasSubstr(" the VIP pool 10.200.0.0/24, is refused"),
+            HasSubstr("isthmus allocate --alias west --hub DIR --pool 100.64.0.0/10"))));
+  }
+}
+
+// To which of them packets would go, nothing tells.
+TEST(Aliases, OfTwoClustersThatAreTheSameAreNamedWithACommand) {
+  Fleet3 f;
+  f.options.admission.aliases["west"] = {{net("10.1.0.0/16"), net("10.110.0.0/16")}};
+  f.options.admission.aliases["north"] = {{net("10.1.0.0/16"), net("10.110.0.0/16")}};
+  f.cluster("west", 2, {"10.110.0.0/16"}, {"192.0.2.0/24"});
+  f.cluster("north", 3, {"10.110.0.0/16"}, {"192.0.3.0/24"});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(),
+              Contains(testing::AllOf(HasSubstr("overlaps 10.110.0.0/16 of cluster west"), HasSubstr("is left out"),
+                                      HasSubstr("isthmus allocate --alias north --hub DIR --pool 100.64.0.0/10"))));
+  EXPECT_THAT(f.cluster_entry(3)->prefixes, testing::Not(Contains(net("10.110.0.0/16"))));
 }
 
 // To the pods of the cluster they would be other pods'.

@@ -49,9 +49,8 @@ TEST(Claims, TheOlderOfTwoWinsRegardlessOfOrder) {
         f.problem_texts(),
         testing::Contains(
             "east/young.yaml:1: service shop/young of cluster east (east/young.yaml:1) claims VIP 10.200.0.10, which "
-            "belongs to service shop/old of cluster west (west/old.yaml:1) (claim another "
-            "address for "
-            "shop/young (isthmus allocate finds a free one))"));
+            "belongs to service shop/old of cluster west (west/old.yaml:1) (remove this claim, and claim another "
+            "address: isthmus allocate shop/young --hub DIR --cluster east --pool 10.200.0.0/24)"));
   }
 }
 

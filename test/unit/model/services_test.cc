@@ -360,8 +360,8 @@ TEST(ServiceProblems, ReportAGlobalServiceWithoutVip) {
   f.compile();
   EXPECT_THAT(f.problem_texts(),
               Contains("east/cart.yaml:1: service shop/cart is global but no cluster claims a VIP for "
-                       "it (claim one: isthmus allocate shop/cart --pool CIDR, a ServiceImport with "
-                       "ips, or the annotation isthmus.io/vip)"));
+                       "it (claim one: isthmus allocate shop/cart --hub DIR --cluster east --pool 10.200.0.0/24, a "
+                       "ServiceImport with ips, or the annotation isthmus.io/vip)"));
 }
 
 TEST(ServiceProblems, ReportConflictingPortsOfTwoClusters) {

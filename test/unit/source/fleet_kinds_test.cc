@@ -70,6 +70,22 @@ TEST(FleetKinds, AMemberHasAliasesForItsBlocks) {
   }
 }
 
+TEST(FleetKinds, AnAliasIsOfOneClusterAndOfAddressesThatSomebodyCanHave) {
+  const auto two = [](const char* west, const char* north) {
+    return std::string(kProfile) + "spec:\n  clusters: [west, north]\n  members:\n" +
+           "  - {cluster: west, podCIDRs: [10.244.0.0/16], aliasCIDRs: [" + west + "]}\n" +
+           "  - {cluster: north, podCIDRs: [10.244.0.0/16], aliasCIDRs: [" + north + "]}\n";
+  };
+  EXPECT_EQ(read_one<ProfileObject>(two("10.101.0.0/16", "10.102.0.0/16"), "").members.size(), 2U);
+  EXPECT_THAT(one_error(two("10.101.0.0/16", "10.101.0.0/16"), ""),
+              testing::AllOf(testing::HasSubstr("spec.members[1].aliasCIDRs: the alias 10.101.0.0/16 overlaps "
+                                                "10.101.0.0/16, the alias of cluster west"),
+                             testing::HasSubstr("give each cluster an alias of its own")));
+  EXPECT_THAT(one_error(two("169.254.0.0/16", "10.102.0.0/16"), ""),
+              testing::HasSubstr("spec.members[0].aliasCIDRs: the alias 169.254.0.0/16, which is among the link-local "
+                                 "addresses (169.254.0.0/16), cannot be used"));
+}
+
 TEST(FleetKinds, AProfileLinksClusters) {
   const auto profile = read_one<ProfileObject>(
       std::string(kProfile) + "spec: {clusters: [east, west, north], maxConnectedClusters: 511}\n", "");

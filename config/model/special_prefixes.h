@@ -1,0 +1,31 @@
+// Addresses that no member of a fleet owns, whoever says so: loopback, link-local, multicast and the like (IANA's
+// special-purpose registries; RFC 6890). Those for documentation are not among them. Plain functions; thread: any.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "dataplane/api/types.h"
+
+namespace isthmus {
+
+struct SpecialPrefix {
+  Prefix prefix;
+  std::string_view text;  // what it is: "loopback addresses"
+};
+
+[[nodiscard]] std::span<const SpecialPrefix> special_prefixes();
+[[nodiscard]] bool is_special(const IpAddress& address);
+// The end of a sentence that begins with the prefix: "which is among the loopback addresses (127.0.0.0/8)". Empty: no
+// address of it is special.
+[[nodiscard]] std::string special_part(const Prefix& prefix);
+
+// Why these aliases of a cluster cannot be: one is special, or has addresses of an alias of another cluster in `of`.
+// Nothing: they can, as far as this goes.
+[[nodiscard]] std::optional<Error> refuse_aliases(const std::string& cluster, const AliasPrefixes& aliases,
+                                                  const std::map<std::string, AliasPrefixes>& of);
+
+}  // namespace isthmus
