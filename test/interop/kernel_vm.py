@@ -15,7 +15,7 @@ END = "kernel-vm-exit"
 TOOLS = ("ip", "ethtool")
 PROGRAMS = ("qemu-system-x86_64", "busybox", "cpio", "depmod", "modprobe", "dpkg", "apt-get", *TOOLS)
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-MODULES = ("veth", "bridge", "nf_tables")
+MODULES = ("veth", "bridge", "nf_tables", "geneve")
 FOLDERS = ("bin", "dev", "etc", "proc", "sys", "run", "tmp", "modules")
 # Of a folder: what no program needs.
 LEFT_OUT = shutil.ignore_patterns("*.a", "config-*", "test")
@@ -33,6 +33,7 @@ dmesg -n 1
 for module in /modules/*; do insmod "$module"; done
 ip link set lo up
 echo root:x:0: > /etc/group
+echo root:x:0:0:root:/:/bin/sh > /etc/passwd
 sh /command
 status=$?
 dmesg | grep -E -A 20 'WARNING: |BUG: |Oops|Call Trace'

@@ -1,5 +1,6 @@
-"""The kernel programs, AF_XDP, the engine's devices and two whole gateways on Debian 12's own kernel, 6.1, in a virtual
-machine. (The other suites run on the kernel of this machine.)"""
+"""The kernel programs, AF_XDP, the engine's devices and whole gateways on Debian 12's own kernel, 6.1, in a virtual
+machine. (The other suites run on the kernel of this machine.) Also what needs parts of a kernel that many a machine's
+has not: Geneve."""
 
 import os
 import re
@@ -12,6 +13,7 @@ import kernel_vm
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("ISTHMUS_UNIT_BUILD", "")
 PROGRAM = os.environ.get("ISTHMUS_PROGRAM", "")
+LOAD = os.path.join(os.environ.get("ISTHMUS_BUILD", ""), "test", "netns", "fleet-load")
 PYTHON = "/usr/bin/python3"
 DEBIAN_12 = r"linux-image-6\.1\.0-[0-9]+-cloud-amd64"
 CASE = re.compile(r"^\[ RUN +\] (?P<name>\S+)\n(?P<text>.*?)^\[ +(?P<result>OK|FAILED|SKIPPED) +\] (?P=name)",
@@ -55,21 +57,36 @@ class Debian61(unittest.TestCase):
     def test_kernel_and_engine_carry_out_one_decision(self):
         self.passes("test/unit/xdp/differential/xdp-differential")
 
-    def test_gateways_forward_in_the_kernel(self):
-        """With the fleet's own tools: kernel_fleet.py."""
+    def fleet(self, module, tests, programs=(), folders=None):
+        """Runs a module of this folder so many tests of which use the fleet's own tools. `programs`, `folders`: what
+        it needs beside those of every fleet."""
         if not os.path.isfile(PROGRAM):
             self.skipTest("ISTHMUS_PROGRAM does not name the program")
         library = subprocess.run([PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"],
                                  capture_output=True, text=True, check=True).stdout.strip()
-        content = kernel_vm.Content((PROGRAM, PYTHON, "nft", "nice", "nsenter", "ss"), {library: library, **{
-            f"/isthmus/{folder}": os.path.join(ROOT, folder)
-            for folder in ("test/support/fleet", "test/netns", "test/interop")}})
-        status, text = kernel_vm.run(
-            self.folder, self.kernel, content, f"export ISTHMUS_PROGRAM=/usr/bin/{os.path.basename(PROGRAM)}\n"
-            f"PYTHONPATH=/isthmus/test/netns:/isthmus/test/interop {PYTHON} -m unittest -v kernel_fleet")
+        ours = {f"/isthmus/{folder}": os.path.join(ROOT, folder)
+                for folder in ("test/support/fleet", "test/netns", "test/interop")}
+        content = kernel_vm.Content((PROGRAM, PYTHON, "nft", "nice", "nsenter", "ss", *programs),
+                                    {library: library, **ours, **(folders or {})})
+        status, text = kernel_vm.run(self.folder, self.kernel, content, f"""
+            export ISTHMUS_PROGRAM=/usr/bin/{os.path.basename(PROGRAM)} ISTHMUS_BUILD=/build ISTHMUS_TEST_PATIENCE=5
+            mkdir -p /build/test/netns
+            ln -s /usr/bin/fleet-load /build/test/netns/
+            PYTHONPATH=/isthmus/test/netns:/isthmus/test/interop {PYTHON} -m unittest -v {module}""")
         self.assertEqual(status, 0, text)
-        self.assertRegex(text, r"(?m)^Ran 1 test ")
-        self.assertNotRegex(text, FAULT)
+        self.assertRegex(text, rf"(?m)^Ran {tests} tests? ")
+        self.assertNotRegex(text, rf"{FAULT}|skipped=")
+
+    def test_gateways_forward_in_the_kernel(self):
+        self.fleet("kernel_fleet", 1)
+
+    def test_the_kernels_geneve_as_a_peer(self):
+        rows = os.path.join(self.folder, "rows")
+        os.makedirs(rows, exist_ok=True)
+        with open(os.path.join(rows, "rows.json"), "w", encoding="ascii") as file:
+            subprocess.run([PYTHON, os.path.join(ROOT, "test", "interop", "kernel_geneve_rows.py")], stdout=file,
+                           check=True)
+        self.fleet("kernel_geneve", 15, ("ping", "tcpdump", "nstat", LOAD), {"/rows": rows})
 
     def test_devices_forward(self):
         self.passes("test/netns/io/netns-io", FORWARDING)

@@ -5,10 +5,11 @@ DIFFER, with its reason."""
 import os
 import unittest
 
+from arrivals import HUSH, arrivals, without_hops
 from fleet_case import FleetCase, plan, pod
 from fleet.traffic import ping
 from fleet.shell import wait_until
-from kernel_chain import HUSH, KernelChain, arrivals, dnat_rules, rows, without_hops
+from kernel_chain import KernelChain, dnat_rules, rows
 
 from scapy.all import (
     ICMP, IP, TCP, UDP, ICMPv6DestUnreach, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6, IPv6ExtHdrFragment, Raw)

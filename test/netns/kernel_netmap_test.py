@@ -6,9 +6,10 @@ import os
 import unittest
 
 from alias_test import Overlapping
+from arrivals import HUSH, arrivals, without_hops
 from fleet_case import plan, pod, wait_until
 from fleet.traffic import ping
-from kernel_chain import HUSH, KernelChain, arrivals, netmap_rules, rows, without_hops
+from kernel_chain import KernelChain, netmap_rules, rows
 
 from scapy.all import (
     ICMP, IP, TCP, UDP, ICMPv6PacketTooBig, ICMPv6TimeExceeded, IPv6, IPv6ExtHdrFragment, Raw)

@@ -1,4 +1,4 @@
-"""A fourth cluster whose gateway is the kernel's VXLAN device in collect-metadata mode, as on a Cilium node.
+"""A fourth cluster whose gateway is the kernel's VXLAN or Geneve device in collect-metadata mode, as on a Cilium node.
 
 The device receives every VNI; on transmit, the route sets the VNI (the sender's identity) and the remote address.
 """
@@ -11,7 +11,7 @@ from fleet.hub import gateway_manifest, profile_manifest, cluster_manifest
 SOUTH = plan.Cluster(
     "south", 4, "198.18.4", 8083, nodes=(plan.Node("node1", 1, 11, pods=("web-0", "client")),),
     gateways=(plan.Gateway("south-1", "south", "node1", "198.18.4.11", "10.4.255.1", "fd00:4::ff:1"),))
-DEVICE = "vxlan0"
+DEVICE = "tunnel0"
 TABLES = {"web": 101, "client": 102}
 
 
@@ -25,7 +25,8 @@ def inner_mac(underlay):
 
 
 class KernelPeer:
-    """Adds cluster south to a running fleet; its pods reach the clusters `to` through the kernel's VXLAN device.
+    """Adds cluster south to a running fleet; its pods reach the clusters `to` through the kernel's device, of the kind
+    that gateways want.
 
     `underlay`: family of its tunnels, 4 or 6.
     """
@@ -49,7 +50,9 @@ class KernelPeer:
         fleet.hub.write_pods(SOUTH)
 
     def add_device(self):
-        self.node.ip(f"link add {DEVICE} type vxlan external dstport 8472 local {self.address} nolearning",
+        kind = plan.encapsulation
+        more = f"local {self.address} nolearning" if kind == "vxlan" else ""
+        self.node.ip(f"link add {DEVICE} type {kind} external dstport {plan.TUNNEL_PORTS[kind]} {more}",
                      f"link set {DEVICE} address {inner_mac(self.address)} mtu {self.mtu} arp off",
                      f"link set {DEVICE} up")
 

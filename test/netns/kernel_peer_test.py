@@ -57,7 +57,7 @@ class KernelVxlanPeer(FleetCase):
     def tunnel_frames(self, netns, device, run):
         """tcpdump's lines for the tunnel packets on a device during `run`: outer headers, one line per frame."""
         capture = netns.start(
-            "tcpdump", ["tcpdump", "-nn", "-e", "-l", "-i", device, "-c", "2000", "udp", "port",
+            "tcpdump", ["tcpdump", "-Z", "root", "-nn", "-e", "-l", "-i", device, "-c", "2000", "udp", "port",
                         str(plan.TUNNEL_PORTS[self.encapsulation])],
             f"{self.fleet.folder}/log/tcpdump-{device}.log")
         try:

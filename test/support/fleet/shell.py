@@ -29,7 +29,9 @@ def run(args, check=True, timeout=60, stdin=None, env=None, cwd=None):
 
 
 def wait_until(condition, timeout=20.0, interval=0.05, what="condition"):
-    """Polls `condition` until it returns a true value, and returns it; TimeoutError after `timeout` seconds."""
+    """Polls `condition` until it returns a true value, and returns it; TimeoutError after `timeout` seconds, or so
+    many times as much as a slow machine asks for."""
+    timeout *= float(os.environ.get("ISTHMUS_TEST_PATIENCE", 1))
     deadline = time.monotonic() + timeout
     while True:
         undecided = ""
