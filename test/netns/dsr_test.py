@@ -9,7 +9,7 @@ import struct
 import sys
 import unittest
 
-from fleet_case import LOAD, FleetCase, plan, pod, url, wait_until
+from fleet_case import LOAD, FleetCase, addresses, plan, pod, url, wait_until
 from fleet import traffic
 from fleet.hub import UDP_ECHO_PORT, cluster_manifest, gateway_manifest, profile_manifest
 from fleet.load import PORT, LoadClient, LoadServer
@@ -61,6 +61,8 @@ class Balanced(FleetCase):
         hub.write("fleet/dsr.yaml", [profile_manifest([SOUTH, OUTSIDE, NORTH]).replace("name: fleet", "name: dsr")])
         hub.write_service(NORTH, "load", [BACKEND], ports=(("load", "TCP", PORT, PORT),))
         cls.fleet.allocate("shop/load", "north")  # else the gateway knows of no backend at that port
+        gateway = cls.fleet.gateways[NORTH.gateways[0].name]
+        cls.fleet.wait_backends("shop/load", addresses([BACKEND]), gateways=[gateway])
         cls.client = cls.fleet.pod("outside", "client")
         wait_until(lambda: cls.answers(VIPS[0]) and cls.answers(VIPS[1]), what="the VIP answers in both families")
 
