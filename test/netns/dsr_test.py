@@ -9,9 +9,9 @@ import struct
 import sys
 import unittest
 
-from fleet_case import LOAD, FleetCase, plan, pod, url, wait_until
+from fleet_case import LOAD, FleetCase, addresses, plan, pod, url, wait_until
 from fleet import traffic
-from fleet.hub import UDP_ECHO_PORT, cluster_manifest, gateway_manifest, profile_manifest
+from fleet.hub import UDP_ECHO_PORT, cluster_manifest, gateway_manifest, profile_manifest, web_ports
 from fleet.load import PORT, LoadClient, LoadServer
 from fleet.netns import POD_SYSCTLS, Namespace, connect
 from fleet.traffic import curl
@@ -59,8 +59,10 @@ class Balanced(FleetCase):
                                        gateway_manifest(SOUTH.gateways[0], [SOUTH.gateways[0].underlay])])
         hub.write("fleet/outside.yaml", [cluster_manifest(OUTSIDE).replace("spec:", "spec:\n  encapsulation: none")])
         hub.write("fleet/dsr.yaml", [profile_manifest([SOUTH, OUTSIDE, NORTH]).replace("name: fleet", "name: dsr")])
-        hub.write_service(NORTH, "load", [BACKEND], ports=(("load", "TCP", PORT, PORT),))
-        cls.fleet.allocate("shop/load", "north")  # else the gateway knows of no backend at that port
+        hub.write_service(NORTH, "load", [BACKEND], ports=(*web_ports(NORTH), ("load", "TCP", PORT, PORT)))
+        cls.fleet.allocate("shop/load", "north")  # else the gateway knows of no backends at those ports
+        gateway = cls.fleet.gateways[NORTH.gateways[0].name]
+        cls.fleet.wait_backends("shop/load", addresses([BACKEND]), gateways=[gateway])
         cls.client = cls.fleet.pod("outside", "client")
         wait_until(lambda: cls.answers(VIPS[0]) and cls.answers(VIPS[1]), what="the VIP answers in both families")
 
