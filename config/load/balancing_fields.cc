@@ -16,7 +16,7 @@ void add_balancing_fields(std::vector<ConfigField>& fields) {
       "services.outlier_ejection.failures", [](GatewayConfig& c) -> unsigned& { return c.outlier_failures; }, 0,
       kMaxOutlierFailures,
       "Connections to a backend in a row that do not open, after which it takes no new ones for a time: refused, "
-      "unreachable or unanswered, of two clients at least where the service has so many. 0: backends are never left "
+      "unreachable or unanswered, of two clients of the own cluster at least. 0: backends are never left "
       "out. A Service's annotation `isthmus.io/outlier-ejection` (`off`, or `failures=5, time=30s, max_percent=50`) "
       "takes the place of this and the next two."));
   fields.push_back(duration<std::uint64_t>(

@@ -183,8 +183,7 @@ void Compiler::State::update_prefixes(const std::set<std::string>& names, Compil
 }
 
 std::set<ClusterId> Compiler::State::clusters_away(SlowStart::Time now) {
-  // A connection that was opened meanwhile expires after 30 s, those of clients that ask again later.
-  constexpr SlowStart::Time kLongest{60};
+  constexpr SlowStart::Time kLongest{kSilenceSpan.value()};
   was_unreachable.insert(unreachable.begin(), unreachable.end());
   for (const ClusterId cluster : std::exchange(was_unreachable, unreachable)) {
     out_of_reach[cluster] = now;

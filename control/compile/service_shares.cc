@@ -22,20 +22,31 @@ void ServiceSet::begin_shares(const Inputs& inputs, Service& service) {
   const std::uint32_t window = service.rules.slow_start;
   service.starting.begin(inputs.now, window == ServiceRules::kAsConfigured ? slow_start_ : SlowStart::Time(window));
   service.outliers.set_rules(outlier_rules(service.rules, outliers_));
-  for (const Outliers::Change& change : service.outliers.settle(inputs.now)) {
-    const BackendView* view = view_of(service, change.backend);
-    if (view == nullptr) {
-      continue;
-    }
-    ejections_.push_back(
-        {service.view.name, view->cluster, view->address, view->port, change.ejected, change.failures, change.time});
-    const auto place = std::find_if(service.backend_ids.begin(), service.backend_ids.end(),
-                                    [&](const auto& each) { return each.second == change.backend; });
-    if (!change.ejected && place != service.backend_ids.end()) {
-      service.starting.restart(place->first);
+  note_changes(service, service.outliers.settle(inputs.now));
+  service.outliers.begin();
+}
+
+void ServiceSet::note_changes(Service& service, const std::vector<Outliers::Change>& changes) {
+  std::map<BackendId, std::pair<const BackendView*, IpProtocol>> backends;
+  if (!changes.empty()) {
+    for (const auto& [key, state] : service.ports) {
+      for (const BackendView& backend : state.view.backends) {
+        backends[backend.id] = {&backend, std::get<IpProtocol>(key)};
+      }
     }
   }
-  service.outliers.begin();
+  for (const Outliers::Change& change : changes) {
+    const auto at = backends.find(change.backend);
+    if (at == backends.end()) {
+      continue;
+    }
+    const auto& [view, protocol] = at->second;
+    ejections_.push_back(
+        {service.view.name, view->cluster, view->address, view->port, change.ejected, change.failures, change.time});
+    if (!change.ejected) {
+      service.starting.restart({view->address, view->port, protocol});
+    }
+  }
 }
 
 void ServiceSet::end_shares(const ServiceName& name, const Inputs& inputs, Service& service) {
@@ -72,17 +83,6 @@ BackendId ServiceSet::id_of(Service& service, const BackendPlace& place) {
     id->second = backend_ids_.allocate();
   }
   return id->second;
-}
-
-const BackendView* ServiceSet::view_of(const Service& service, BackendId id) {
-  for (const auto& [key, state] : service.ports) {
-    for (const BackendView& backend : state.view.backends) {
-      if (backend.id == id) {
-        return &backend;
-      }
-    }
-  }
-  return nullptr;
 }
 
 std::set<ServiceName> ServiceSet::note(std::span<const OpeningOutcome> openings, bool lost,

@@ -127,11 +127,12 @@ class ServiceSet {
                                                         std::vector<unsigned>* levels);
   // Of slow start and outliers, before its ports are compiled and after it.
   void begin_shares(const Inputs& inputs, Service& service);
+  // Of outliers: for the log, and for slow start.
+  void note_changes(Service& service, const std::vector<Outliers::Change>& changes);
   void end_shares(const ServiceName& name, const Inputs& inputs, Service& service);
   // Marks the outliers among the candidates for a port.
   void mark_outliers(Service& service, IpProtocol protocol, Family family, std::vector<Candidate>& candidates);
   [[nodiscard]] BackendId id_of(Service& service, const BackendPlace& place);
-  [[nodiscard]] static const BackendView* view_of(const Service& service, BackendId id);
   void publish(Service& service, TableDelta& delta) const;
   void update_users(const ServiceName& name, const std::set<IpAddress>& before, const std::set<IpAddress>& now);
   void release(Service& service, const std::set<BackendPlace>& used);

@@ -1,7 +1,6 @@
 #include "control/health/outliers.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 namespace isthmus {
@@ -15,7 +14,10 @@ constexpr Outliers::Time kLongestEjection{kMaxOutlierSeconds};
 void Outliers::Backend::forget_failures() {
   failures = 0;
   witnesses.clear();
-  others = false;
+}
+
+std::size_t Outliers::Count::allowed(unsigned max_percent) const {
+  return all < 2 ? 0 : std::min(std::max<std::size_t>(all * max_percent / 100, 1), all - 1);
 }
 
 void Outliers::begin() {
@@ -33,7 +35,9 @@ void Outliers::see(BackendId id, const Pool& pool) {
   Backend& backend = backends_[id];
   if (!std::exchange(backend.seen, true)) {
     backend.pool = pool;
-    ++pools_[pool];
+    Count& count = pools_[pool];
+    ++count.all;
+    count.ejected += backend.until ? 1 : 0;
   }
 }
 
@@ -49,17 +53,18 @@ void Outliers::end() {
   if (backends_.empty()) {
     clients_.clear();
   }
-  surplus_ = std::any_of(pools_.begin(), pools_.end(), [&](const auto& each) { return has_surplus(each.first); });
+  surplus_ = std::any_of(pools_.begin(), pools_.end(), [&](const auto& each) { return has_surplus(each.second); });
 }
 
 // What is heard
 // --------------------------------------------------------------------------------------------------------
 
+IpAddress Outliers::witness_of(const OpeningOutcome& outcome) {
+  const std::uint8_t prefix = outcome.client.family() == Family::kIpv4 ? kIpv4Prefix : kIpv6Prefix;
+  return outcome.endpoint ? outcome.client : Prefix(outcome.client, prefix).address();
+}
+
 void Outliers::note_answered(const IpAddress& client, Time now) {
-  if (answered_[0].client != client) {
-    answered_[1] = answered_[0];
-  }
-  answered_[0] = {client, now};
   if (const auto it = clients_.find(client); it != clients_.end()) {
     it->second.answered = now;
   }
@@ -91,25 +96,16 @@ bool Outliers::is_believed(const IpAddress& address, Time now) const {
   return !client.failed_elsewhere || (client.answered && now - *client.answered <= kFailuresKept);
 }
 
-bool Outliers::has_others(const IpAddress& than, Time now) const {
-  return std::any_of(answered_.begin(), answered_.end(),
-                     [&](const Answered& each) {
-                       return !each.client.is_unspecified() && each.client != than && now - each.at <= kFailuresKept;
-                     }) ||
-         std::any_of(clients_.begin(), clients_.end(),
-                     [&](const auto& each) { return each.first != than && now - each.second.failed <= kFailuresKept; });
-}
-
 void Outliers::add_witness(Backend& backend, const IpAddress& client, Time now) {
   if (backend.witnesses.size() >= kMostWitnesses && backend.witnesses.count(client) == 0) {
     const auto useless = std::find_if(backend.witnesses.begin(), backend.witnesses.end(),
-                                      [&](const IpAddress& each) { return !is_believed(each, now); });
+                                      [&](const auto& each) { return !is_believed(each.first, now); });
     if (useless == backend.witnesses.end()) {
       return;
     }
     backend.witnesses.erase(useless);
   }
-  backend.witnesses.insert(client);
+  ++backend.witnesses[client];
 }
 
 void Outliers::note(const OpeningOutcome& outcome, Time now) {
@@ -118,13 +114,14 @@ void Outliers::note(const OpeningOutcome& outcome, Time now) {
     return;
   }
   Backend& backend = it->second;
+  const IpAddress witness = witness_of(outcome);
   if (!outcome.failed()) {
-    note_answered(outcome.client, now);
+    note_answered(witness, now);
     backend.forget_failures();
     backend.ejections = backend.until ? backend.ejections : 0;
     return;
   }
-  note_failed(outcome.client, outcome.backend, now);
+  note_failed(witness, outcome.backend, now);
   if (backend.until) {  // opened before
     return;
   }
@@ -133,8 +130,7 @@ void Outliers::note(const OpeningOutcome& outcome, Time now) {
   }
   ++backend.failures;
   backend.last = now;
-  backend.others = backend.others || outcome.others;
-  add_witness(backend, outcome.client, now);
+  add_witness(backend, witness, now);
 }
 
 void Outliers::begin_anew() {
@@ -150,21 +146,17 @@ bool Outliers::is_outlier(const Backend& backend, Time now) const {
   if (backend.until || backend.failures < rules_.failures || now - backend.last > kFailuresKept) {
     return false;
   }
-  std::vector<IpAddress> believed;
-  std::copy_if(backend.witnesses.begin(), backend.witnesses.end(), std::back_inserter(believed),
-               [&](const IpAddress& each) { return is_believed(each, now); });
-  return believed.size() >= 2 || (believed.size() == 1 && !backend.others && !has_others(believed.front(), now));
-}
-
-std::size_t Outliers::allowed(const Pool& pool) const {
-  const auto it = pools_.find(pool);
-  const std::size_t all = it == pools_.end() ? 0 : it->second;
-  return all < 2 ? 0 : std::min(std::max<std::size_t>(all * rules_.max_percent / 100, 1), all - 1);
-}
-
-std::size_t Outliers::ejected_in(const Pool& pool) const {
-  return static_cast<std::size_t>(std::count_if(
-      returns_.begin(), returns_.end(), [&](const auto& each) { return backends_.at(each.first).pool == pool; }));
+  const unsigned most = (rules_.failures + 1) / 2;  // of one witness
+  unsigned failures = 0;
+  std::size_t believed = 0;
+  for (const auto& [witness, count] : backend.witnesses) {
+    if (is_believed(witness, now)) {
+      ++believed;
+      failures += std::min(count, most);
+    }
+  }
+  // Of more witnesses than are remembered, the shares are not known, and need not be.
+  return believed >= kMostWitnesses || (believed >= 2 && failures >= rules_.failures);
 }
 
 Outliers::Time Outliers::time_of(const Backend& backend) const {
@@ -179,11 +171,14 @@ void Outliers::eject(BackendId id, Backend& backend, Time now, std::vector<Chang
   backend.forget_failures();
   backend.until = now + time;
   returns_[id] = *backend.until;
+  ++pools_.at(backend.pool).ejected;
 }
 
 void Outliers::let_return(BackendId id, std::vector<Change>& changes) {
-  backends_.at(id).until.reset();
+  Backend& backend = backends_.at(id);
+  backend.until.reset();
   returns_.erase(id);
+  --pools_.at(backend.pool).ejected;
   changes.push_back({id, false, 0, Time(0)});
 }
 
@@ -195,13 +190,13 @@ std::vector<Outliers::Change> Outliers::settle(Time now) {
   }
   std::sort(away.begin(), away.end());
   for (const auto& [until, id] : away) {
-    if (!on() || until <= now || has_surplus(backends_.at(id).pool)) {
+    if (!on() || until <= now || has_surplus(pools_.at(backends_.at(id).pool))) {
       let_return(id, changes);
     }
   }
   surplus_ = false;
   for (auto& [id, backend] : backends_) {
-    if (on() && is_outlier(backend, now) && ejected_in(backend.pool) < allowed(backend.pool)) {
+    if (on() && is_outlier(backend, now) && has_room(pools_.at(backend.pool))) {
       eject(id, backend, now, changes);
     }
   }
@@ -214,7 +209,7 @@ bool Outliers::due(Time now) const {
          std::any_of(returns_.begin(), returns_.end(), [&](const auto& each) { return each.second <= now; }) ||
          std::any_of(backends_.begin(), backends_.end(), [&](const auto& each) {
            const Backend& backend = each.second;
-           return is_outlier(backend, now) && ejected_in(backend.pool) < allowed(backend.pool);
+           return is_outlier(backend, now) && has_room(pools_.at(backend.pool));
          });
 }
 

@@ -131,6 +131,7 @@ void FlowTable::adopt(std::vector<bool>& slots_used, std::vector<bool>& blocks_u
       earlier_.push_back({{slot, c.shared.sequence.load(std::memory_order_relaxed)}, pair});
       counts_earlier_.store(true, std::memory_order_relaxed);
     }
+    (void)c.shared.take_watch();  // answers may have been lost between the two processes
     for (DirectionLine& line : c.lines) {
       adopt_line(line, blocks_used);
     }

@@ -11,6 +11,7 @@
 #include "dataplane/report/report.h"
 #include "dataplane/slowpath/commit.h"
 #include "dataplane/slowpath/open.h"
+#include "dataplane/slowpath/openings.h"
 #include "dataplane/slowpath/recheck.h"
 
 namespace isthmus {
@@ -52,6 +53,9 @@ std::uint64_t number_of(const SlowContext& context, const Packet& packet) noexce
 
 void refuse(SlowContext& context, const Burst& burst, Packet& packet, DropReason reason) noexcept {
   packet.drop(reason);
+  if (packet.line != nullptr) {
+    tell_nothing(context.shared.flows->hit(packet.line));
+  }
   const Decision& decision = context.decision;
   const FlowEventContext event = event_of(decision, false);
   if (decision.refused && decision.standing && decision.reason == reason) {

@@ -147,7 +147,8 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.taken = {};
   connection.holder = {};
   connection.marks = answers ? std::uint8_t{0} : first_marks(packet.key.protocol, packet.tcp_flags);
-  connection.watched = connection.marks != 0 && decision.frontend != nullptr && decision.frontend->watched;
+  connection.watched = connection.marks != 0 && decision.frontend != nullptr && decision.frontend->watched &&
+                       decision.source.cluster == context.shared.options.cluster;
   connection.user_flags = (decision.source.published ? published_flag(own) : 0) |
                           (decision.destination.published ? published_flag(opposite(own)) : 0);
   connection.peer = kept_peer(context, packet, decision);

@@ -160,15 +160,16 @@ void copy_blocks(const Pattern& pattern, const PatternedOpening& opening, const 
   set_opening_rewrites(packet.key, opening.reply, block, reply_block);
 }
 
-void describe_connection(const Pattern& pattern, const PatternedOpening& opening, const Packet& packet,
-                         const Hints& hints, NewConnection& connection) noexcept {
+void describe_connection(const SlowContext& context, const Pattern& pattern, const PatternedOpening& opening,
+                         const Packet& packet, const Hints& hints, NewConnection& connection) noexcept {
   connection.forward = packet.key;
   connection.forward_hash = packet.hash;
   connection.reply = opening.reply;
   connection.reply_hash = hints.reply_hash;
   connection.first = Direction::kForward;
   connection.marks = first_marks(packet.key.protocol, packet.tcp_flags);
-  connection.watched = hints.frontend != nullptr && hints.frontend->watched;
+  connection.watched =
+      hints.frontend != nullptr && hints.frontend->watched && opening.source->cluster == context.shared.options.cluster;
   connection.holder = {opening.source->holder, pattern.peer_holder};
   static_cast<ConnectionTraits&>(connection) = pattern.traits;
 }
@@ -197,7 +198,7 @@ std::optional<CommitResult> open_by_pattern(SlowContext& context, Packet& packet
   }
   DirectionBlock &block = flows.taken_block(connection.taken[0]), &reply_block = flows.taken_block(connection.taken[1]);
   copy_blocks(*pattern, opening, packet, block, reply_block);
-  describe_connection(*pattern, opening, packet, hints, connection);
+  describe_connection(context, *pattern, opening, packet, hints, connection);
   connection.forward_block = &block;
   connection.reply_block = &reply_block;
   std::array<AdjacencyId, 2> made;

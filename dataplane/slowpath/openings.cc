@@ -20,6 +20,10 @@ constexpr std::uint32_t kFirstSeconds = 10;
 
 constexpr std::uint8_t kSctpAbort = 6;  // RFC 9260, 3.2
 
+bool is_of_endpoint(const Connection& connection) noexcept {
+  return (connection.shared.user_flags() & published_flag(Direction::kForward)) != 0;
+}
+
 void post_outcome(SlowContext& context, const Connection& connection, Kind kind) noexcept {
   const FlowKey& forward = connection.line(Direction::kForward).key;
   const FlowKey& reply = connection.line(Direction::kReply).key;
@@ -35,19 +39,19 @@ void post_outcome(SlowContext& context, const Connection& connection, Kind kind)
   if (backend == nullptr) {
     return;
   }
-  OpeningOutcome outcome{frontend->service, backend->id, forward.source(), kind};
-  const auto client = static_cast<std::uint32_t>(address_hash(forward.realm, outcome.client));
+  const OpeningOutcome outcome{frontend->service, backend->id, forward.source(), kind, is_of_endpoint(connection)};
   OpeningMemory& memory = context.shared.openings;
-  if (outcome.failed()) {
-    outcome.others = memory.failed(outcome.service, client, context.now);
-  } else if (!memory.answered(outcome.service, client, context.now)) {
-    return;
+  const bool told = outcome.failed()
+                        ? memory.failed(outcome.service, outcome.backend, connection.shared.created, context.now)
+                        : memory.answered(outcome.service, outcome.backend, context.now);
+  if (told) {
+    context.mailbox.post(outcome);
   }
-  context.mailbox.post(outcome);
 }
 
 // What the first packet of a reply direction says. Nothing: nothing of the backend. A reset that answers a SYN has no
-// sequence number of its own (RFC 9293, 3.10.7.1), which who does not see the SYN need not know.
+// sequence number of its own (RFC 9293, 3.10.7.1), which who does not see the SYN need not know. An SCTP abort may
+// answer what is wrong with the client's chunk as well as a closed port.
 std::optional<Kind> kind_of_reply(const Packet& packet) noexcept {
   const auto bytes = packet.ip_bytes - static_cast<std::uint32_t>(packet.l4 - packet.ip);
   if (packet.key.protocol == IpProtocol::kTcp) {
@@ -61,7 +65,7 @@ std::optional<Kind> kind_of_reply(const Packet& packet) noexcept {
     return refuses ? std::optional(Kind::kRefused) : std::nullopt;
   }
   if (packet.key.protocol == IpProtocol::kSctp && packet.fragment == Fragment::kNone && bytes > sizeof(net::Sctp)) {
-    return packet.l4[sizeof(net::Sctp)] == kSctpAbort ? Kind::kRefused : Kind::kAnswered;
+    return packet.l4[sizeof(net::Sctp)] == kSctpAbort ? std::nullopt : std::optional(Kind::kAnswered);
   }
   return Kind::kAnswered;
 }
@@ -126,6 +130,12 @@ void tell_icmp_error(SlowContext& context, const Packet& packet, const Hit& hit)
 
 void tell_unanswered(SlowContext& context, const Connection& connection) noexcept {
   post_outcome(context, connection, Kind::kSilent);
+}
+
+void tell_nothing(const Hit& hit) noexcept {
+  if (hit.shared().is_watched()) {
+    (void)hit.shared().take_watch();
+  }
 }
 
 }  // namespace isthmus

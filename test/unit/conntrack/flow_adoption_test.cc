@@ -92,6 +92,22 @@ TEST_F(FlowAdoption, AdoptedConnectionsBehaveLikeAnyOther) {
   EXPECT_EQ(t->insert(kW0, direct(numbered(2000)), Seconds{160}).outcome, kFull);
 }
 
+// What has answered them meanwhile is not known.
+TEST_F(FlowAdoption, HowAdoptedConnectionsOpenIsNotWatched) {
+  in_killed_process(options(), [](Bench& t) {
+    NewConnection request = direct(numbered(1));
+    request.watched = true;
+    request.user_flags = 16;
+    ASSERT_TRUE(t->insert(kW0, request, kNow).hit.shared().is_watched());
+  });
+  Bench t(options());
+  ASSERT_TRUE(t.ok()) << t.error.text();
+  const Hit hit = t->find(kW0, numbered(1));
+  ASSERT_TRUE(hit);
+  EXPECT_FALSE(hit.shared().is_watched());
+  EXPECT_EQ(hit.shared().user_flags(), 16u);
+}
+
 TEST_F(FlowAdoption, IncompleteSlotsAreReset) {
   in_killed_process(options(), [](Bench& t) {
     for (std::uint32_t n = 0; n < 6; ++n) {

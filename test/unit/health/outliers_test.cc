@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+#include <numeric>
+
 #include "control/health/outliers.h"
 
 namespace isthmus {
@@ -36,8 +40,8 @@ class OutlierCases : public testing::Test {
     }
     outliers.end();
   }
-  void hear(std::uint32_t backend, std::uint32_t from, Kind kind, bool others = false) {
-    outliers.note({ServiceId{1}, BackendId{backend}, client(from), kind, others}, now);
+  void hear(std::uint32_t backend, std::uint32_t from, Kind kind, bool endpoint = true) {
+    outliers.note({ServiceId{1}, BackendId{backend}, client(from), kind, endpoint}, now);
   }
   // Of clients in turn.
   void fail(std::uint32_t backend, unsigned times, std::vector<std::uint32_t> clients = {1, 2}) {
@@ -105,30 +109,60 @@ TEST_F(OutlierCases, FailuresFarApartAreNotInARow) {
   }
 }
 
-TEST_F(OutlierCases, OneClientOfSeveralEjectsNobody) {
-  hear(2, 2, Kind::kAnswered);
+TEST_F(OutlierCases, OneClientEjectsNobody) {
+  for (const bool others : {false, true}) {
+    if (others) {
+      hear(2, 2, Kind::kAnswered);
+    }
+    fail(1, 1000, {1});
+    EXPECT_THAT(settle(), IsEmpty()) << "a service's only client, too: what is wrong may be wrong with it";
+    hear(1, 1, Kind::kAnswered);
+    fail(1, 1000, {1});
+    EXPECT_THAT(settle(), IsEmpty());
+  }
+}
+
+TEST_F(OutlierCases, OneClientContributesHalfAtMost) {
+  OutlierEjection five = kRules;
+  five.failures = 5;
+  pass_over({1, 2, 3, 4, 5, 6}, five);
   fail(1, 1000, {1});
-  EXPECT_THAT(settle(), IsEmpty());
   fail(1, 1, {2});
-  EXPECT_THAT(settle(), ElementsAre(ejected(1, 1001, 30))) << "another client says so too";
+  EXPECT_THAT(settle(), IsEmpty()) << "a single failure of somebody else does not do";
+  fail(1, 1, {2});
+  EXPECT_THAT(settle(), ElementsAre(ejected(1, 1002, 30)));
 }
 
-TEST_F(OutlierCases, OneClientOfSeveralEjectsNobodyWhereOnlyTheWorkersKnowOfTheOthers) {
-  hear(1, 1, Kind::kRefused, true);
-  fail(1, 1000, {1});
+TEST_F(OutlierCases, SharesOfManyClientsNeedNotBeKnown) {
+  OutlierEjection many = kRules;
+  many.failures = 1000;
+  pass_over({1, 2, 3, 4, 5, 6}, many);
+  std::vector<std::uint32_t> clients(100);
+  std::iota(clients.begin(), clients.end(), 1);
+  fail(1, 999, clients);
   EXPECT_THAT(settle(), IsEmpty());
+  fail(1, 1, clients);
+  EXPECT_THAT(settle(), ElementsAre(ejected(1, 1000, 30)));
 }
 
-TEST_F(OutlierCases, AServicesOnlyClientIsBelieved) {
-  fail(1, 3, {1});
-  EXPECT_THAT(settle(), ElementsAre(ejected(1, 3, 30)));
-}
-
-TEST_F(OutlierCases, AClientThatWasThereLongAgoIsNone) {
-  hear(2, 2, Kind::kAnswered);
-  now += seconds(kOpeningSpan.value() + 1);
-  fail(1, 3, {1});
-  EXPECT_THAT(settle(), ElementsAre(ejected(1, 3, 30)));
+// Who can send from one may be able to make up its neighbours.
+TEST_F(OutlierCases, UnpublishedAddressesOfOnePrefixAreOneWitness) {
+  for (std::uint32_t from = 0; from < 256; ++from) {
+    hear(1, from, Kind::kSilent, false);
+  }
+  EXPECT_THAT(settle(), IsEmpty());
+  hear(1, 256, Kind::kSilent, false);
+  EXPECT_THAT(settle(), ElementsAre(ejected(1, 257, 30))) << "the next /24";
+  const auto hear6 = [&](std::uint8_t network, std::uint8_t host) {
+    const IpAddress from{IpAddress::ByteArray{0xfd, 0, 0, 0, 0, 0, 0, network, 0, 0, 0, 0, 0, 0, 0, host}};
+    outliers.note({ServiceId{1}, BackendId{2}, from, Kind::kSilent, false}, now);
+  };
+  for (std::uint8_t host = 1; host < 200; ++host) {
+    hear6(1, host);
+  }
+  EXPECT_THAT(settle(), IsEmpty());
+  hear6(2, 1);
+  EXPECT_THAT(settle(), ElementsAre(ejected(2, 200, 30))) << "the next /64";
 }
 
 // Policy at their backends, or the network, keeps them from all.
@@ -269,6 +303,55 @@ TEST_F(OutlierCases, PortsThatShareABackendCountItOnce) {
   EXPECT_THAT(settle(), ElementsAre(ejected(1, 3, 30)));
 }
 
+// However backends come, go, change their pool, and the rules change.
+TEST_F(OutlierCases, WhoIsEjectedIsCountedThroughAllChanges) {
+  std::uint32_t random = 12345;
+  const auto below = [&](std::uint32_t limit) {
+    random = random * 1664525 + 1013904223;
+    return (random >> 16) % limit;
+  };
+  for (unsigned turn = 0; turn < 300; ++turn) {
+    const unsigned percent = 1 + below(100);
+    outliers.set_rules({2, 1 + below(20), percent});
+    (void)outliers.settle(now);
+    std::map<unsigned, std::size_t> members, left_out;
+    std::vector<std::uint32_t> present;
+    outliers.begin();
+    for (std::uint32_t id = 1; id <= 200; ++id) {
+      if (below(10) == 0) {
+        continue;
+      }
+      const unsigned pool = id % 3 + (id < 20 ? turn % 2 : 0);  // some of them change pools
+      outliers.see(BackendId{id}, {ClusterId{static_cast<std::uint16_t>(pool)}, L4Port{80}});
+      present.push_back(id);
+      ++members[pool];
+    }
+    outliers.end();
+    const bool all_fail = turn % 10 == 9;
+    for (const std::uint32_t id : present) {
+      if (all_fail || below(10) == 0) {
+        fail(id, 2);
+      }
+    }
+    outliers.note({ServiceId{1}, BackendId{present.back()}, client(1), Kind::kAnswered, true}, now);
+    outliers.note({ServiceId{1}, BackendId{present.back()}, client(2), Kind::kAnswered, true}, now);
+    (void)outliers.settle(now);
+    for (const std::uint32_t id : present) {
+      left_out[outliers.cluster_of(BackendId{id}).value()] += outliers.ejected_until(BackendId{id}) ? 1 : 0;
+    }
+    std::size_t total = 0;
+    for (const auto& [pool, count] : left_out) {
+      const std::size_t all = members[pool];
+      const std::size_t allowed = std::min(std::max<std::size_t>(all * percent / 100, 1), all - 1);
+      ASSERT_LE(count, allowed);
+      ASSERT_TRUE(!all_fail || count + 1 >= allowed) << count << " of " << allowed << ", and one was answered";
+      total += count;
+    }
+    ASSERT_EQ(total, outliers.ejected());
+    now += seconds(below(10));
+  }
+}
+
 TEST_F(OutlierCases, WithoutRulesNothingIsKeptAndAllReturn) {
   fail(1, 3);
   (void)settle();
@@ -301,7 +384,7 @@ TEST_F(OutlierCases, ClientsWithoutEndAreRememberedToALimitAndEjectNobody) {
     fail(2, 1, {n});
   }
   EXPECT_THAT(settle(), IsEmpty());
-  fail(1, 2, {500, 501});
+  fail(1, 3, {500, 501});
   EXPECT_THAT(settle(), ElementsAre(testing::AllOf(testing::Field(&Change::backend, BackendId{1}),
                                                    testing::Field(&Change::ejected, true))));
 }

@@ -56,7 +56,7 @@ class OutlierTables : public testing::Test {
     std::uint32_t client = 0;
     for (const Kind kind : kinds) {
       openings.push_back({f.frontend(vip)->service, f.backend_id(vip, backend),
-                          IpAddress::ipv4(Be32::of(0x0a010000 + ++client)), kind, false});
+                          IpAddress::ipv4(Be32::of(0x0a010000 + ++client)), kind, true});
     }
     f.compiler->note_openings(std::move(openings), lost);
     compile();
@@ -110,9 +110,9 @@ TEST_F(OutlierTables, OneServicesOutcomesDoNotCountForAnother) {
   hear("10.2.0.1", {Kind::kRefused, Kind::kAnswered, Kind::kRefused}, kOtherVip);
   EXPECT_THAT(changes, IsEmpty());
   const OpeningOutcome foreign{f.frontend(kVip)->service, f.backend_id(kOtherVip, "10.2.0.1"), ip("10.1.0.9"),
-                               Kind::kRefused, false};
+                               Kind::kRefused, true};
   f.compiler->note_openings(std::vector<OpeningOutcome>(100, foreign), false);
-  f.compiler->note_openings({{ServiceId{9999}, BackendId{1}, ip("10.1.0.9"), Kind::kRefused, false}}, false);
+  f.compiler->note_openings({{ServiceId{9999}, BackendId{1}, ip("10.1.0.9"), Kind::kRefused, true}}, false);
   compile();
   EXPECT_THAT(changes, IsEmpty());
   EXPECT_EQ(f.backends(kVip), kAllThree);
