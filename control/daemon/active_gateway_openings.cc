@@ -16,11 +16,11 @@ constexpr std::size_t kMostOpenings = 65536;
 
 }  // namespace
 
-// While all peers are silent at once, the fault is ours and not the backends'.
+// While all peers are silent at once, the fault is ours and not the backends'; what was asked then is told later.
 void ActiveGateway::take_openings(const EngineEvents& events) {
   openings_lost_ = openings_lost_ || events.openings_lost != openings_lost_before_;
   openings_lost_before_ = events.openings_lost;
-  const bool isolated = health_->isolated();
+  const bool isolated = health_->isolated_within(std::chrono::seconds(kSilenceSpan.value()), HealthClock::now());
   for (const OpeningOutcome& opening : events.openings) {
     const bool unheard =
         opening.kind == OpeningOutcome::Kind::kSilent || opening.kind == OpeningOutcome::Kind::kUnreachable;

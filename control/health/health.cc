@@ -276,6 +276,7 @@ void Health::set_isolated(bool isolated, HealthTime now) {
   if (isolated_ != isolated) {
     isolated_ = isolated;
     isolated_since_ = now;
+    isolation_ended_ = isolated ? isolation_ended_ : std::optional(now);
     changes_.isolation_changed = true;
   }
 }

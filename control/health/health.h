@@ -153,6 +153,10 @@ class Health {
   [[nodiscard]] std::vector<UnreachableCluster> unreachable_clusters() const;  // sorted by cluster
   [[nodiscard]] bool isolated() const { return isolated_; }
   [[nodiscard]] HealthTime isolated_since() const { return isolated_since_; }
+  // It is isolated, or was at `now - span` or since.
+  [[nodiscard]] bool isolated_within(std::chrono::nanoseconds span, HealthTime now) const {
+    return isolated_ || (isolation_ended_ && now - *isolation_ended_ <= span);
+  }
   [[nodiscard]] std::vector<PeerHealth> peers() const;  // sorted by id
 
   [[nodiscard]] HealthChanges take_changes();
@@ -220,6 +224,7 @@ class Health {
   std::map<ClusterId, UnreachableCluster> unreachable_clusters_;
   bool isolated_ = false;
   HealthTime isolated_since_;
+  std::optional<HealthTime> isolation_ended_;  // the last one
   HealthChanges changes_;
 };
 

@@ -32,6 +32,16 @@ table inet silence {{
     }}
 }}
 """
+# Nothing of the gateway's passes between its cluster and the others.
+CUT_OFF = """
+table ip cut {{
+    chain forward {{
+        type filter hook forward priority 0
+        ip saddr {gateway} ip daddr != {own} drop
+        ip daddr {gateway} ip saddr != {own} drop
+    }}
+}}
+"""
 
 
 class Outliers(FleetCase):
@@ -128,6 +138,23 @@ class Outliers(FleetCase):
         self.fleet.serve(self.broken)
         wait_until(lambda: not self.is_ejected("UDP"), timeout=120, what="it returns")
         wait_until(lambda: ask(20) == 20 * len(CLIENTS), timeout=60, what="all are answered")
+
+    def test_an_outage_of_our_own_leaves_out_nobody(self):
+        router, gateway = self.fleet.topology.namespaces["router"], self.fleet.gateways[GATEWAY]
+        wait_until(lambda: not self.ejections()["ejected"], timeout=120, what="all are there")
+        before = self.ejections()["ejections"]
+        self.addCleanup(router.run, ["nft", "delete table ip cut"], check=False)
+        router.run(["nft", "-f", "-"], stdin=CUT_OFF.format(gateway="192.0.2.11", own="192.0.2.0/24"))
+        wait_until(lambda: gateway.status()["isolated"], timeout=30, what="all peers are silent")
+        failed = 0
+        while failed < 60:  # at each backend of the other clusters more often than it takes
+            failed += self.ask().get("-", 0)
+        router.run(["nft", "delete table ip cut"])
+        wait_until(lambda: not gateway.status()["isolated"], timeout=30, what="they answer")
+        wait_until(lambda: gateway.status()["connections"]["half_open"] == 0, timeout=90,
+                   what="what nobody has answered expires, and is told of")
+        self.assertNotIn("-", self.ask())
+        self.assertEqual(self.ejections(), {"ejected": 0, "ejections": before})
 
     def test_a_service_may_be_left_alone(self):
         north, (_, *rest) = plan.cluster("north"), backends("north")

@@ -121,6 +121,27 @@ TEST(Health, APeerThatStaysDownAfterIsolationIsUnreachable) {
   EXPECT_FALSE(fleet.health().isolated());
 }
 
+TEST(Health, ThatItWasIsolatedIsRememberedForATime) {
+  FleetSimulator fleet({});
+  fleet.add(1, 2);
+  fleet.add(2, 3);
+  const auto within = [&](HealthTime::duration span) { return fleet.health().isolated_within(span, fleet.now()); };
+  fleet.run(100 * kSecond);
+  EXPECT_FALSE(within(1000 * kSecond)) << "it never was";
+  for (unsigned outage = 0; outage < 2; ++outage) {
+    fleet.set_connected(false);
+    fleet.run(100 * kSecond);
+    EXPECT_TRUE(within(0 * kSecond));
+    fleet.set_connected(true);
+    fleet.run(30 * kSecond);
+    ASSERT_FALSE(fleet.health().isolated());
+    EXPECT_TRUE(within(60 * kSecond)) << "for 30 s it has not been";
+    EXPECT_FALSE(within(20 * kSecond));
+    fleet.run(40 * kSecond);
+    EXPECT_FALSE(within(60 * kSecond));
+  }
+}
+
 TEST(Health, APeerUnreachableBeforeIsolationStaysUnreachable) {
   FleetSimulator fleet({});
   fleet.add(1, 2);
