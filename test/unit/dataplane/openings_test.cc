@@ -206,13 +206,13 @@ TEST_F(Openings, WhatWeDropOurselvesIsNobodysSilence) {
 
 TEST(OpeningMemory, AClockThatIsBehindAnothersIsNoneThatIsFarAhead) {
   constexpr ServiceId kOne{1};
-  constexpr BackendId kFirst{7}, kSecond{8};
+  constexpr BackendId kFirst{7}, kOther{8};
   OpeningMemory memory;
   EXPECT_FALSE(memory.answered(kOne, kFirst, Seconds{101}));
   EXPECT_FALSE(memory.failed(kOne, kFirst, Seconds{100}, Seconds{100})) << "answered since";
-  EXPECT_TRUE(memory.failed(kOne, kSecond, Seconds{100}, Seconds{100})) << "another one";
-  EXPECT_TRUE(memory.answered(kOne, kSecond, Seconds{99}));
-  EXPECT_FALSE(memory.answered(kOne, kFirst, Seconds{100})) << "does not set it back";
+  EXPECT_TRUE(memory.failed(kOne, kOther, Seconds{100}, Seconds{100})) << "another one";
+  EXPECT_TRUE(memory.answered(kOne, kOther, Seconds{99}));
+  EXPECT_TRUE(memory.answered(kOne, kFirst, Seconds{100})) << "does not set it back";
   EXPECT_FALSE(memory.failed(kOne, kFirst, Seconds{101}, Seconds{103}));
   EXPECT_TRUE(memory.failed(kOne, kFirst, Seconds{102}, Seconds{103}));
 }
