@@ -6,6 +6,7 @@ pods, which the hub lists: a gateway takes them for nodes' by nothing else.
 """
 
 import os
+import re
 import unittest
 
 import alias_gateways_test
@@ -187,6 +188,23 @@ class StrayErrors:
              north.node_pod_gateway(north.node("node1"))])
         self.wait(lambda: self.drops("north-1").get("foreign_source", 0) == before + 1, "north's error is refused")
         self.assertEqual(self.stray(*names), here + 1)
+
+    def test_a_trace_through_the_other_gateway_shows_the_node_and_ends_at_the_pod(self):
+        """What the trace sends comes through east-1; what node3 and its pod report of it goes through east-2."""
+        east, target = plan.cluster("east"), pod("east-client3")
+        hops = inner_addresses(east.alias or east.pod_net, east.node("node3"))
+        client, tracer = pod(f"{self.server}-client"), self.fleet.pod(self.server, "client")
+        for own, address, hop in zip(client.fleet_addresses, target.fleet_addresses, hops):
+            self.split_ways(own)
+            # The pod's answer by TCP is no error, and goes through east-1.
+            for options, errors in (((), 2), (("-T", "-p", "9"), 1)):
+                with self.subTest(address=address, options=options):
+                    before, first = self.stray("east-2"), self.stray("east-1")
+                    shown = tracer.run(["traceroute", "-n", "-q", "1", "-w", "3", "-m", "8", *options, address]).stdout
+                    lines = re.findall(r"^ *\d+  (\S+)", shown, re.MULTILINE)
+                    self.assertEqual(lines[-2:], [hop, address], (shown, self.drops()))
+                    self.assertGreaterEqual(self.stray("east-2"), before + errors, shown)
+                    self.assertEqual(self.stray("east-1"), first, "an error came by east-1")
 
     def expect_reporter_refused(self, client, target):
         """A pod cannot say anything by a packet to another one."""
