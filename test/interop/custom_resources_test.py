@@ -49,7 +49,8 @@ VALID = (
     (PROFILE, member(podCIDRs=[f"10.{n >> 8}.{n & 255}.0/24" for n in range(1024)],
                      aliasCIDRs=[f"100.{64 + (n >> 8)}.{n & 255}.0/24" for n in range(1024)])),
     (PROFILE, {"clusters": [f"c{number}" for number in range(511)], "members": [
-        {"cluster": f"c{number}", "podCIDRs": ["10.244.0.0/16"], "aliasCIDRs": [f"10.{number % 244}.0.0/16"]}
+        {"cluster": f"c{number}", "podCIDRs": ["10.244.0.0/24"],
+         "aliasCIDRs": [f"100.{64 + (number >> 8)}.{number & 255}.0/24"]}
         for number in range(511)]}),
 )
 INVALID = (
@@ -121,6 +122,9 @@ BEYOND_THE_SERVER = (
     (PROFILE, member(podCIDRs=["10.244.0.0/16"], aliasCIDRs=["100.64.0.1/16"])),
     (PROFILE, member(podCIDRs=["10.244.0.1/16"])),
     (PROFILE, member(podCIDRs=["10.244.0.0/16"], aliasCIDRs=["224.1.0.0/16"])),
+    (PROFILE, {"clusters": ["east", "west"], "members": [
+        {"cluster": name, "podCIDRs": ["10.244.0.0/16"], "aliasCIDRs": ["100.64.0.0/16"]}
+        for name in ("east", "west")]}),
 )
 NAMES = ((CLUSTER, "a" * 32, True), (CLUSTER, "a" * 33, False), (CLUSTER, "a.b", False),
          (GATEWAY, "a" * 63, True), (GATEWAY, "a" * 64, False), (GATEWAY, "a.b", True), (PROFILE, "a.b", True))
