@@ -216,8 +216,8 @@ void add_icmp_limit_fields(std::vector<ConfigField>& fields) {
   fields.push_back(number<std::uint32_t>(
       "engine.echo_answers_per_second", [](GatewayConfig& c) -> std::uint32_t& { return c.echo_answers_per_second; }, 0,
       1'000'000,
-      "Pings of VIPs per second that each worker answers to one /24 or /64 of this cluster; those beyond it are "
-      "dropped as `echo_limit`. 0: no VIP answers pings."));
+      "Pings of VIPs per second that each worker answers to one /24 or /64 of this cluster, or of one with native "
+      "routing; those beyond it are dropped as `echo_limit`. 0: no VIP answers pings."));
 }
 
 void add_engine_fields(std::vector<ConfigField>& fields) {

@@ -75,6 +75,7 @@ json peer_json(const PeerRow& row) {
             {"path_mtu", row.path_mtu.value()},
             {"inner_mtu", row.inner_mtu.value()},
             {"path_mtu_source", row.path_mtu_source},
+            {"path_black_hole", row.path_black_hole},
             {"last_answer_ms", nullptr}};
   if (row.last_answer_ms) {
     peer["last_answer_ms"] = *row.last_answer_ms;

@@ -39,6 +39,7 @@ struct PeerRow {
   std::string encapsulation{};                  // of packets to it
   Bytes path_mtu{}, inner_mtu{};  // the longest IP packet that the underlay carries to it, and that its tunnel does
   std::string path_mtu_source{};  // "device", "probes", or "icmp"
+  bool path_black_hole = false;   // what is longer is lastingly lost, and no router says so
 };
 
 struct DeviceRow {

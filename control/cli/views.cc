@@ -148,7 +148,7 @@ std::string device_table(const json& s) {
 
 // Of packets in the peer's tunnel; with what has shown it, where it is less than the underlay device's.
 std::string mtu_text(const json& peer) {
-  const std::string source = text_of(peer, "path_mtu_source");
+  const std::string source = is_set(peer, "path_black_hole") ? "black hole" : text_of(peer, "path_mtu_source");
   const std::uint64_t mtu = number_of(peer, "inner_mtu");
   return mtu == 0 ? "-" : std::to_string(mtu) + (source == "device" ? "" : " (" + source + ")");
 }

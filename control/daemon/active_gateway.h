@@ -130,6 +130,7 @@ class ActiveGateway {
   void leave_known_peers();
   void list_problems(const std::vector<Problem>& compiled);
   void list_health_problems();
+  void list_path_problems();
 
   const GatewayConfig& config_;
   OwnGateway own_;

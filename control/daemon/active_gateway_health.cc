@@ -118,4 +118,24 @@ void ActiveGateway::list_health_problems() {
   problems_.set("health", unreachable);
 }
 
+void ActiveGateway::list_path_problems() {
+  const auto views = path_mtus_->views();
+  std::vector<Error> holes;
+  for (const PeerHealth& peer : health_->peers()) {
+    const auto path = views.find(peer.peer.id);
+    if (path == views.end() || !path->second.black_hole) {
+      continue;
+    }
+    const std::uint32_t carries = path->second.mtu.value();
+    holes.push_back({"the path carries underlay packets of " + std::to_string(carries) + " bytes, and loses those of " +
+                         std::to_string(carries + 1) + " and more, of the " + std::to_string(underlay_mtu_.value()) +
+                         " that the device sends: no router has said so",
+                     "peer " + peer.peer.gateway,
+                     "let ICMP (fragmentation needed, packet too big) pass on the way, and raise the MTU of the link "
+                     "that is the smallest, or lower that of the underlay device; the gateway keeps to what the path "
+                     "carries, clamps TCP's MSS, and tells its senders"});
+  }
+  problems_.set("paths", holes);
+}
+
 }  // namespace isthmus

@@ -41,6 +41,9 @@ void ActiveGateway::tick_path_mtus() {
 }
 
 void ActiveGateway::take_path_mtus() {
+  if (path_mtus_->take_news()) {
+    list_path_problems();
+  }
   if (const HealthTime due = path_mtus_->next_due(); due == HealthTime::max()) {
     loop_.cancel_timer(path_mtu_timer_);
   } else {

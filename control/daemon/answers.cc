@@ -100,6 +100,7 @@ std::vector<PeerRow> peer_rows(const Compiler& compiler, const PeerStates& state
     row.path_mtu = mtu.mtu;
     row.inner_mtu = Bytes{std::min(mtu.mtu.value(), states.device_mtu.value()) - overhead};
     row.path_mtu_source = source_text(mtu.source);
+    row.path_black_hole = mtu.black_hole;
     rows.push_back(std::move(row));
   }
   std::sort(rows.begin(), rows.end(), [](const PeerRow& a, const PeerRow& b) {

@@ -11,6 +11,7 @@ PathMtus::PathMtus(const PathMtuOptions& options, Send send)
     : options_(options), send_(std::move(send)), random_(options.seed) {}
 
 void PathMtus::set_peers(std::span<const PathMtuPeer> peers, HealthTime now) {
+  news_ = true;
   std::map<PeerId, Path> next;
   std::vector<Path*> fresh;
   for (const PathMtuPeer& desired : peers) {
@@ -165,6 +166,9 @@ void PathMtus::claim(const PathMtuClaim& claim, Bytes most, HealthTime now) {
   const Family underlay = claim.router.family();
   const std::uint32_t bytes = claim.mtu.value();
   auto at = paths_.find(claim.peer);
+  if (at != paths_.end()) {
+    note_claim(at->second, bytes, now);
+  }
   const std::uint32_t before = at == paths_.end() ? most.value() : at->second.mtu;
   if (bytes >= before || bytes < least(underlay)) {
     return;
@@ -187,6 +191,25 @@ void PathMtus::claim(const PathMtuClaim& claim, Bytes most, HealthTime now) {
     path.asked = bytes;
     search(path, claim.way, least(underlay), before + 1, now);
   }
+}
+
+void PathMtus::note_claim(Path& path, std::uint32_t bytes, HealthTime now) {
+  if (bytes >= least(path.peer.underlay.family()) && bytes < path.peer.most.value()) {
+    path.told = bytes;
+    path.told_at = now;
+    set_silences(path, bytes <= path.mtu ? 0 : path.silences);
+  }
+}
+
+// A search asks for all sizes up to the device's, so that a router that speaks does so in each.
+void PathMtus::count_silence(Path& path, HealthTime now) {
+  const bool told = path.told != 0 && path.told <= path.mtu && now - path.told_at < kClaimHold;
+  const bool loses = path.mtu < path.peer.most.value() && !told;
+  set_silences(path, loses ? std::min(path.silences + 1, kLasting) : 0);
+}
+
+void PathMtus::set_silences(Path& path, unsigned silences) {
+  news_ = std::exchange(path.silences, silences) != silences || news_;
 }
 
 void PathMtus::search(Path& path, std::uint16_t way, std::uint32_t good, std::uint32_t bad, HealthTime now) {
@@ -246,6 +269,7 @@ void PathMtus::end_search(Path& path, HealthTime now) {
   path.searching = false;
   path.asked = 0;
   set_mtu(path, path.good, PathMtuSource::kProbes);
+  count_silence(path, now);
   rest(path, now);
 }
 
@@ -264,6 +288,7 @@ void PathMtus::set_mtu(Path& path, std::uint32_t mtu, PathMtuSource source) {
   path.source = whole ? PathMtuSource::kDevice : source;
   path.worst = mtu < path.mtu ? path.way : path.worst;
   if (std::exchange(path.mtu, mtu) != mtu) {
+    news_ = true;
     changes_[path.peer.id] = {path.peer.id, whole ? Bytes{0} : Bytes{mtu}};
   }
 }
@@ -302,7 +327,7 @@ std::vector<PathMtu> PathMtus::take_changes() {
 std::map<PeerId, PathMtuView> PathMtus::views() const {
   std::map<PeerId, PathMtuView> views;
   for (const auto& [id, path] : paths_) {
-    views[id] = {Bytes{path.mtu}, path.source};
+    views[id] = {Bytes{path.mtu}, path.source, path.source == PathMtuSource::kProbes && path.silences == kLasting};
   }
   return views;
 }

@@ -26,6 +26,9 @@
 //   taken, for kClaimHold, unless it is below what every path carries.
 // - A path that carries less than the device takes is searched at each check, upwards from what it carries.
 // - A path that another process has searched begins with what that one has found, as if found here.
+// - A path on which probes have found less than the device takes, in two searches one after the other, and of which no
+//   router has said as little since kClaimHold, is a black hole: whoever sends through it without us is told nothing.
+//   Anybody may send a claim, which hides that, and nothing else.
 // - A peer that has never answered gets one probe more at each check, of what passes anywhere, and no search.
 #pragma once
 
@@ -36,6 +39,7 @@
 #include <map>
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "control/health/health.h"
@@ -74,6 +78,7 @@ struct KnownPath {
 struct PathMtuView {
   Bytes mtu;
   PathMtuSource source = PathMtuSource::kDevice;
+  bool black_hole = false;  // lastingly, what is longer than `mtu` is lost without a word
 };
 
 // As Engine::send_probe() has it.
@@ -110,10 +115,13 @@ class PathMtus {
   // Since the last call: what the engine is to be told.
   [[nodiscard]] std::vector<PathMtu> take_changes();
   [[nodiscard]] std::map<PeerId, PathMtuView> views() const;
+  // Whether views() may say otherwise than at the last call.
+  [[nodiscard]] bool take_news() { return std::exchange(news_, false); }
   // Every path carries packets of so many bytes (RFC 8200 section 5; of IPv4, what Linux takes for the least).
   [[nodiscard]] static std::uint32_t least(Family underlay) { return underlay == Family::kIpv4 ? 552 : 1280; }
 
  private:
+  static constexpr unsigned kLasting = 2;
   static constexpr unsigned kWindow = 32;  // probes that may still be answered, as OutstandingProbes has it
   struct Path {
     PathMtuPeer peer;
@@ -123,6 +131,9 @@ class PathMtus {
     PathMtuSource source = PathMtuSource::kDevice;
     HealthTime due;
     HealthTime claim_until;  // of a claim that was taken
+    std::uint32_t told = 0;  // what a router last said, taken or not; 0: none has
+    HealthTime told_at;
+    unsigned silences = 0;   // searches in a row that have found less than any router has said; kLasting at most
     std::uint32_t sent = 0;  // the number of the last probe
     std::array<std::uint32_t, kWindow> sizes{};
     std::array<HealthTime, kWindow> sent_at{};
@@ -146,6 +157,9 @@ class PathMtus {
   void begin_round(Path& path, HealthTime now);
   void end_round(Path& path, HealthTime now);
   void end_search(Path& path, HealthTime now);
+  void note_claim(Path& path, std::uint32_t bytes, HealthTime now);
+  void count_silence(Path& path, HealthTime now);
+  void set_silences(Path& path, unsigned silences);
   // Returns its number.
   std::uint32_t send(Path& path, std::uint32_t bytes, std::uint16_t way, HealthTime now);
   [[nodiscard]] std::uint16_t any_way() { return static_cast<std::uint16_t>(random_()); }
@@ -159,6 +173,7 @@ class PathMtus {
   std::map<PeerId, Path> paths_;
   std::map<PeerId, PathMtu> changes_;
   std::map<IpAddress, KnownPath> remembered_;
+  bool news_ = false;
 };
 
 }  // namespace isthmus

@@ -268,6 +268,7 @@ void add_peers(const StatusReply& status, Page& page) {
   each(metric::kPeerDraining, [](const PeerRow& peer) { return peer.health == "draining" ? 1.0 : 0.0; });
   each(metric::kPeerRoundTrip, [](const PeerRow& peer) { return number(peer.round_trip_us) / 1e6; });
   each(metric::kPeerMtu, [](const PeerRow& peer) { return number(peer.inner_mtu.value()); });
+  each(metric::kPeerBlackHole, [](const PeerRow& peer) { return peer.path_black_hole ? 1.0 : 0.0; });
   each(metric::kPeerFailures, [](const PeerRow& peer) { return number(peer.failures); });
   page.single(metric::kIsolated, status.isolated ? 1 : 0);
 }

@@ -65,6 +65,14 @@ AffinityTable::Entry& AffinityTable::oldest(std::span<Entry> set) noexcept {
   });
 }
 
+// Under the set's lock; an entry never becomes empty again.
+void AffinityTable::put(Entry& place, const Entry& entry) noexcept {
+  if (place.client.is_unspecified()) {
+    size_.fetch_add(1, std::memory_order_relaxed);
+  }
+  place = entry;
+}
+
 std::optional<AffinityTable::Backend> AffinityTable::find(const FrontendKey& frontend, const IpAddress& client,
                                                           Seconds now, Seconds timeout) const noexcept {
   if (entries_ == nullptr) {
@@ -90,8 +98,8 @@ void AffinityTable::pin(const FrontendKey& frontend, const IpAddress& client, co
   const Held held(locks_[set % kLocks]);
   const std::span<Entry> entries(entries_ + set * kWays, kWays);
   Entry* const known = find(entries, frontend, client);
-  (known != nullptr ? *known : oldest(entries)) = {client,        frontend.vip, backend.address, now,
-                                                   frontend.port, backend.port, frontend.realm,  frontend.protocol};
+  put(known != nullptr ? *known : oldest(entries),
+      {client, frontend.vip, backend.address, now, frontend.port, backend.port, frontend.realm, frontend.protocol});
 }
 
 // Another client that was there since then keeps its place.
@@ -110,8 +118,8 @@ void AffinityTable::keep(const FrontendKey& frontend, const IpAddress& client, c
     return;
   }
   if (Entry& place = oldest(entries); place.client.is_unspecified() || place.used < used) {
-    place = {client,        frontend.vip, backend.address, used,
-             frontend.port, backend.port, frontend.realm,  frontend.protocol};
+    put(place,
+        {client, frontend.vip, backend.address, used, frontend.port, backend.port, frontend.realm, frontend.protocol});
   }
 }
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -41,6 +42,10 @@ class AffinityTable {
   void pin(const FrontendKey& frontend, const IpAddress& client, const Backend& backend, Seconds now) noexcept;
   // A connection to the backend was last used then. Changes nothing where the client has got another backend since.
   void keep(const FrontendKey& frontend, const IpAddress& client, const Backend& backend, Seconds used) noexcept;
+  // How many are there: a client's pin counts once for each frontend, also after its timeout, until another takes its
+  // place.
+  [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t capacity() const noexcept { return entries_ == nullptr ? 0 : kPins; }
 
  private:
   struct alignas(64) Entry {  // an unspecified client: empty
@@ -58,8 +63,10 @@ class AffinityTable {
   [[nodiscard]] static Entry* find(std::span<Entry> set, const FrontendKey& frontend, const IpAddress& client) noexcept;
   // A free one, or the one that was used longest ago.
   [[nodiscard]] static Entry& oldest(std::span<Entry> set) noexcept;
+  void put(Entry& place, const Entry& entry) noexcept;
 
   Entry* entries_ = nullptr;  // kSets times kWays
+  std::atomic<std::size_t> size_ = 0;
   mutable std::array<SpinLock, kLocks> locks_;
 };
 

@@ -231,6 +231,8 @@ FlowCounts FlowTable::counts() const noexcept {
   n.capacity = capacity_;
   n.bytes = mapping_.bytes();
   n.huge_page_bytes = mapping_.huge_page_bytes();
+  n.affinities = affinities_.size();
+  n.affinities_capacity = affinities_.capacity();
   return n;
 }
 

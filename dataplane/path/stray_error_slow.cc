@@ -129,7 +129,7 @@ void prepare_stray_error(PathContext& context, Forwarder& forwarder, Packet& pac
   const PeerId chosen = packet.block->encap_peer;
   const ClusterId cluster = (*context.snapshot->peers)[chosen].cluster;
   for (const PeerId gateway : (*context.snapshot->clusters)[cluster].gateways) {
-    if (gateway == chosen || !context.stray_limits.take(packet, context.now_ns)) {
+    if (gateway == chosen || !context.stray_limits.take(packet, cluster, context.now_ns)) {
       continue;
     }
     Frame frame;

@@ -259,7 +259,10 @@ CommitResult finish(SlowContext& context, Packet& packet, const InsertResult& re
 
 CommitResult commit_new(SlowContext& context, Packet& packet, Decision& decision, bool other_port, Hit& hit) noexcept {
   std::array<AdjacencyId, 2> made;
-  if (packet.icmp_error && !context.stray_limits.take(packet, context.now_ns)) {
+  const bool leaves = decision.source.cluster == context.shared.options.cluster;
+  if (packet.icmp_error &&
+      !context.stray_limits.take(packet, leaves ? decision.destination.cluster : decision.source.cluster,
+                                 context.now_ns)) {
     return {Committed::kRefused, DropReason::kIcmpLimited};
   }
   if (decision.egress.on_link && !find_neighbour(context, packet, decision.block, made[0])) {

@@ -181,6 +181,8 @@ class ReportedPaths(Paths, FleetCase):
             return (row["inner_mtu"], row["path_mtu_source"]) == (1330, "probes")
         wait_until(known, 30, what="the path's MTU")
         self.assertGreater(gateway.status()["packets"]["path_mtu_claims"], 0)
+        row = next(row for row in gateway.status()["peers"] if row["name"] == "west-1")
+        self.assertFalse(row["path_black_hole"], "a router has spoken")
         told = client.run(["ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-M", "do", "-s", "1422", target.ipv4],
                           check=False).stdout
         self.assertRegex(told, r"(?i)frag needed.*mtu = 1330")
@@ -204,6 +206,27 @@ class HoledPaths(Paths, FleetCase):
                 for options in ((), ("-R",)):
                     with self.subTest(outer=outer, source=source, target=target, options=options):
                         self.assertGreater(min(self.transfer(source, target, *options)), 10 << 20)
+
+    def holes(self, *names):
+        """What gateways, all or these, list as black holes: (gateway, peer, text)."""
+        return [(name, problem["where"], problem["what"]) for name, gateway in self.fleet.gateways.items()
+                if not names or name in names
+                for problem in gateway.status()["problems"] if "no router has said so" in problem["what"]]
+
+    def test_a_lasting_black_hole_is_a_problem_until_it_is_unfound(self):
+        self.addCleanup(self.lose, None)
+        self.lose(None)
+        wait_until(lambda: not self.holes(), 60, what="no black hole")
+        self.lose(1400, "west")
+        wait_until(lambda: {"peer west-1"} == {where for _, where, _ in self.holes("north-1")}, 60,
+                   what="a black hole on the way to west")
+        (_, _, what), = self.holes("north-1")
+        self.assertIn("the path carries underlay packets of 1400 bytes, and loses those of 1401 and more", what)
+        peer = next(row for row in self.fleet.gateways["north-1"].status()["peers"] if row["name"] == "west-1")
+        self.assertEqual((peer["path_mtu"], peer["path_black_hole"]), (1400, True))
+        self.lose(None)
+        wait_until(lambda: not self.holes(), 60, what="no black hole")
+        self.wait_known(1450, "device")
 
     def test_a_black_hole_on_one_of_two_equal_ways_is_found_and_unfound(self):
         self.addCleanup(self.lose, None)

@@ -6,6 +6,7 @@ pods, which the hub lists: a gateway takes them for nodes' by nothing else.
 """
 
 import os
+import re
 import unittest
 
 import alias_gateways_test
@@ -187,6 +188,36 @@ class StrayErrors:
              north.node_pod_gateway(north.node("node1"))])
         self.wait(lambda: self.drops("north-1").get("foreign_source", 0) == before + 1, "north's error is refused")
         self.assertEqual(self.stray(*names), here + 1)
+
+    def test_a_trace_through_the_other_gateway_shows_the_node_and_ends_at_the_pod(self):
+        """Its packets come through either gateway, by their ports; node3 and its pod report of all through east-2."""
+        east, target = plan.cluster("east"), pod("east-client3")
+        hops = inner_addresses(east.alias or east.pod_net, east.node("node3"))
+        client = pod(f"{self.server}-client")
+        for netns in (self.fleet.node("east", "node3"), self.fleet.pod("east", "client3")):
+            for name in ("net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"):  # a kernel's own, of six at once
+                netns.run(["sysctl", "-q", "-w", f"{name}=0"])
+                self.addCleanup(netns.run, ["sysctl", "-q", "-w", f"{name}=1000"])
+        for own, address, hop in zip(client.fleet_addresses, target.fleet_addresses, hops):
+            self.split_ways(own)
+            for options in ((), ("-T", "-p", "9")):
+                with self.subTest(address=address, options=options):
+                    before, first = self.stray("east-2"), self.stray("east-1")
+                    for _ in range(12):  # until one has come through east-1
+                        shown = self.trace(address, *options)
+                        self.assertEqual([set(line) for line in shown[-2:]], [{hop}, {address}], (shown, self.drops()))
+                        if self.stray("east-2") != before:
+                            break
+                    self.assertGreater(self.stray("east-2"), before, "no packet has come through east-1")
+                    self.assertEqual(self.stray("east-1"), first, "an error came by east-1")
+
+    def trace(self, address, *options):
+        """Who answers at each hop, seen from the serving cluster's client."""
+        done = self.fleet.pod(self.server, "client").run(
+            ["traceroute", "-n", "-q", "2", "-w", "3", "-m", "8", *options, address])
+        words = [line.split()[1:] for line in done.stdout.splitlines()[1:]]
+        return [[word for word in line if re.fullmatch(r"[0-9a-f:]*:[0-9a-f:]+|\d+\.\d+\.\d+\.\d+", word)]
+                for line in words]
 
     def expect_reporter_refused(self, client, target):
         """A pod cannot say anything by a packet to another one."""

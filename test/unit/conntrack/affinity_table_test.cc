@@ -21,7 +21,9 @@ IpAddress client(std::uint32_t n) { return IpAddress::ipv4(Be32::of(0x0b000000 +
 TEST(AffinityTable, KeepsABackendFromOneUseUntilTheTimeoutAfterIt) {
   AffinityTable table;
   EXPECT_EQ(table.find(kWeb, kClient, kNow, kTimeout), std::nullopt);
+  EXPECT_EQ(table.size(), 0u);
   table.pin(kWeb, kClient, kOne, kNow);
+  EXPECT_EQ(table.size(), 1u);
   EXPECT_EQ(table.find(kWeb, kClient, after(59), kTimeout), kOne);
   EXPECT_EQ(table.find(kWeb, kClient, after(60), kTimeout), std::nullopt);
   table.keep(kWeb, kClient, kOne, after(50));
@@ -67,6 +69,8 @@ TEST(AffinityTable, IsBoundedAndWhoIsUsedStays) {
   }
   EXPECT_LT(kept, AffinityTable::kPins);
   EXPECT_GT(kept, AffinityTable::kPins * 9 / 10) << "room is used";
+  EXPECT_EQ(table.size(), kept + 1) << "those of the flood, and who was there before";
+  EXPECT_EQ(table.capacity(), AffinityTable::kPins);
   EXPECT_EQ(table.find(kWeb, kClient, after(kFlood / 1000), kTimeout), kOne);
 }
 
@@ -109,6 +113,7 @@ TEST(AffinityTable, AConnectionKeepsTheBackendOfItsClientWhileItIsUsed) {
   EXPECT_EQ(t->affinities().find(kWeb, kClient, after(79), kTimeout), kOne) << "as after a restart, without a pin";
   EXPECT_EQ(t->affinities().find(kWeb, kClient, after(80), kTimeout), std::nullopt);
   EXPECT_EQ(t->affinities().find(kWeb, address("10.1.0.11"), after(25), kTimeout), std::nullopt);
+  EXPECT_EQ(t->counts().affinities, 1u);
   t->account_packet(kW0, made.hit.line(), after(40), kLength, tcp_flag::kSyn);
   t.age_all(after(45));
   EXPECT_EQ(t->affinities().find(kWeb, kClient, after(99), kTimeout), kOne);

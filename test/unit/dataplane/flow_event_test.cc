@@ -307,6 +307,26 @@ TEST(FlowEvent, AnIcmpErrorIsReportedOnlyWhenItIsDropped) {
   EXPECT_EQ(event.icmp_type, 3);
 }
 
+// An error that no connection here is the cause of opens none.
+TEST(FlowEvent, AnAuditedErrorWithoutAConnectionIsNoNewConnection) {
+  PathRig rig;
+  PolicyDelta policies;
+  policies.egress(kClientIdentity, enforced()).ingress(kClientIdentity, enforced()).audit(kClientIdentity);
+  ASSERT_TRUE(rig.engine().publish(policies.delta).ok());
+  const FrameBytes sent = udp(at.client, at.west).ip_bytes();
+  EXPECT_EQ(rig.from_underlay(from_west(icmp_error(at.west.address, at.client.address, 3, 3, sent))).out.size(), 1u);
+  EXPECT_TRUE(events(rig).empty()) << "as the answer to what was sent";
+
+  const FrameBytes answer = tcp(at.remote_service, at.client).ip_bytes();
+  EXPECT_EQ(rig.from_local(icmp_error(at.client.address, at.remote_service.address, 3, 3, answer)).out.size(), 1u);
+  const FlowEvent audited = only_event(rig);
+  EXPECT_EQ(audited.verdict, FlowVerdict::kAudited);
+  EXPECT_NE(audited.trace, TraceReason::kNew);
+  EXPECT_EQ(audited.protocol, IpProtocol::kIcmp);
+  EXPECT_EQ(rig.counters().icmp_stray, 2u);
+  EXPECT_EQ(rig.counters().connections.created, 0u);
+}
+
 TEST(FlowEvent, AnUnreadableFrameIsReportedWithoutAddresses) {
   PathRig rig;
   (void)rig.raw(false, FrameBytes(10, 0xff));

@@ -91,6 +91,21 @@ TEST(StrayLimits, OfAPodDoNotTakeTheShareOfItsNodeOrOfOtherPrefixes) {
   });
 }
 
+// A member that sends what makes our nodes report would silence them towards all.
+TEST(StrayLimits, OfErrorsToOneClusterDoNotTakeTheShareOfThoseToAnother) {
+  const auto report = [](Rig& to, std::uint16_t number) {
+    return to.from_local(too_big(kRouter, udp({at.west.address, number}, at.client)));
+  };
+  Rig rig = limited_to(12);
+  EXPECT_LT(passing(rig, report), 200u);
+  expect_share_of_its_own([&](Rig& flooded) {
+    for (std::uint16_t n = 1; n < 50; ++n) {
+      report(flooded, n);
+    }
+    return flooded.from_local(too_big(kRouter, udp(at.north, at.client))).out.size();
+  });
+}
+
 TEST(StrayLimits, OfOneKindDoNotTakeTheShareOfAnother) {
   for (const auto& [from, to] : {std::pair{at.west, at.client}, {at.west6, at.client6}}) {
     const bool v4 = from.address.is_ipv4();

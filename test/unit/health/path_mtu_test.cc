@@ -119,6 +119,44 @@ TEST(PathMtus, ASilentBlackHoleIsFoundToTheByteAndUnfound) {
   }
 }
 
+TEST(PathMtus, ALastingBlackHoleIsToldFromALossThatARouterReports) {
+  Underlay underlay;
+  underlay.pass(seconds(30));
+  underlay.carries = 1400;
+  for (int times = 0; times < 400 && underlay.effective() != 1400; ++times) {
+    underlay.pass(milliseconds(50));
+  }
+  EXPECT_EQ(underlay.view().source, PathMtuSource::kProbes);
+  EXPECT_FALSE(underlay.view().black_hole) << "one search finds what may pass by";
+  underlay.pass(seconds(30));
+  EXPECT_TRUE(underlay.view().black_hole);
+  underlay.claim(1450);
+  underlay.pass(seconds(30));
+  EXPECT_TRUE(underlay.view().black_hole) << "of what is lost nobody has spoken";
+  underlay.claim(1400);
+  EXPECT_FALSE(underlay.view().black_hole) << "now a router has";
+  underlay.pass(minutes(9));
+  EXPECT_FALSE(underlay.view().black_hole);
+  underlay.pass(minutes(2));
+  EXPECT_TRUE(underlay.view().black_hole) << "it says no more";
+  underlay.carries = 1500;
+  underlay.pass(seconds(18));
+  EXPECT_EQ(underlay.view().source, PathMtuSource::kDevice);
+  EXPECT_FALSE(underlay.view().black_hole) << "unfound";
+}
+
+TEST(PathMtus, APathOfWhichARouterSpokeFirstIsNoBlackHole) {
+  Underlay underlay;
+  underlay.pass(seconds(30));
+  underlay.carries = 1400;
+  for (int times = 0; times < 60; ++times) {  // as each search makes it speak
+    underlay.claim(1400);
+    underlay.pass(seconds(10));
+    EXPECT_FALSE(underlay.view().black_hole) << times;
+  }
+  EXPECT_EQ(underlay.effective(), 1400u);
+}
+
 TEST(PathMtus, ABlackHoleFromTheBeginningIsFound) {
   Underlay underlay;
   underlay.carries = 1400;
