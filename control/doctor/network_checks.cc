@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "control/doctor/check_list.h"
+#include "control/kernel/reverse_path.h"
 #include "dataplane/api/encapsulation.h"
 
 namespace isthmus::doctor {
@@ -50,11 +51,11 @@ void check_reverse_path(const Facts& facts, Findings& findings) {
       findings.note("rp_filter of " + name + " is strict",
                     "with several gateways, the kernel drops packets whose route back leads through another one; the "
                     "gateway sets it to loose at its start, if /proc/sys can be written",
-                    "sysctl -w net.ipv4.conf." + name + ".rp_filter=2");
+                    loosen_reverse_path_command(name));
     } else {
       findings.slow("rp_filter of " + name + " is strict",
                     "packets that the engine leaves to the kernel are dropped where their route back is another one",
-                    "sysctl -w net.ipv4.conf." + name + ".rp_filter=2");
+                    loosen_reverse_path_command(name));
     }
   }
 }

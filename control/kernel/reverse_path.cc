@@ -1,5 +1,7 @@
 #include "control/kernel/reverse_path.h"
 
+#include <algorithm>
+
 #include "control/kernel/sysctl.h"
 
 namespace isthmus {
@@ -23,9 +25,15 @@ Result<bool> loosen_reverse_path(const std::string& interface) {
         "rp_filter is strict: with several gateways in the cluster, the node drops packets whose route back leads "
         "through another one (" +
             written.error().what + ")",
-        interface, "sysctl -w net.ipv4.conf." + interface + ".rp_filter=2"};
+        interface, loosen_reverse_path_command(interface)};
   }
   return true;
+}
+
+std::string loosen_reverse_path_command(std::string interface) {
+  // Between dots, sysctl takes a slash for a dot of the name, as a VLAN's has.
+  std::replace(interface.begin(), interface.end(), '.', '/');
+  return "sysctl -w net.ipv4.conf." + interface + ".rp_filter=" + kLoose;
 }
 
 }  // namespace isthmus

@@ -12,5 +12,7 @@ namespace isthmus {
 // strict interface to loose; the kernel applies the higher one of "all" and of the interface, and loose is the highest.
 // True: it was strict before. Error: it stays strict.
 [[nodiscard]] Result<bool> loosen_reverse_path(const std::string& interface);
+// The command by which an operator does the same.
+[[nodiscard]] std::string loosen_reverse_path_command(std::string interface);
 
 }  // namespace isthmus

@@ -15,7 +15,7 @@ END = "kernel-vm-exit"
 TOOLS = ("ip", "ethtool")
 PROGRAMS = ("qemu-system-x86_64", "busybox", "cpio", "depmod", "modprobe", "dpkg", "apt-get", *TOOLS)
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-MODULES = ("veth", "bridge", "nf_tables", "geneve")
+MODULES = ("veth", "bridge", "nf_tables", "8021q", "geneve")
 FOLDERS = ("bin", "dev", "etc", "proc", "sys", "run", "tmp", "modules")
 # Of a folder: what no program needs.
 LEFT_OUT = shutil.ignore_patterns("*.a", "config-*", "test")

@@ -1,6 +1,6 @@
 """The kernel programs, AF_XDP, the engine's devices and whole gateways on Debian 12's own kernel, 6.1, in a virtual
 machine. (The other suites run on the kernel of this machine.) Also what needs parts of a kernel that many a machine's
-has not: Geneve."""
+has not: VLANs and Geneve."""
 
 import os
 import re
@@ -79,6 +79,9 @@ class Debian61(unittest.TestCase):
 
     def test_gateways_forward_in_the_kernel(self):
         self.fleet("kernel_fleet", 1)
+
+    def test_gateways_and_vlans(self):
+        self.fleet("kernel_vlan", 5, ("ping",))
 
     def test_the_kernels_geneve_as_a_peer(self):
         rows = os.path.join(self.folder, "rows")

@@ -9,6 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -65,13 +66,16 @@ constexpr const char *kPrograms = "programs-", *kSteer = "steer-", *kNew = "new-
          system.f_type == BPF_FS_MAGIC;
 }
 
-// Where `what` of this interface is pinned; empty: there is no BPF file system.
+// Where `what` of this interface is pinned; empty: there is no BPF file system. A BPF file system refuses dots in
+// names, which those of VLANs have; a colon is in no interface's name.
 [[nodiscard]] std::string pin_of(const Interface& interface, const std::string& what = kLink) {
   const std::uint32_t space = network_namespace();
   if (space == 0 || !can_pin()) {
     return "";
   }
-  return pin_folder() + "/" + what + std::to_string(space) + "-" + interface.name;
+  std::string name = interface.name;
+  std::replace(name.begin(), name.end(), '.', ':');
+  return pin_folder() + "/" + what + std::to_string(space) + "-" + name;
 }
 
 bool make_pin_folder() noexcept { return mkdir(pin_folder().c_str(), S_IRWXU) == 0 || errno == EEXIST; }

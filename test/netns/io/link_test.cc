@@ -213,6 +213,23 @@ TEST_F(LinkTest, ForwardingGoesOnWithoutTheEngineUntilAnotherReplacesIt) {
   EXPECT_EQ(pins(), 0);
 }
 
+TEST_F(LinkTest, AnInterfaceWithADotInItsNameHasItsPins) {
+  ASSERT_EQ(std::system("ip link set u0 down && ip link set u0 name u0.100 && ip link set u0.100 up"), 0);
+  const Interface interface = *find_interface("u0.100");
+  std::uint32_t id = 0;
+  {
+    auto program = SteerProgram::load({});
+    ASSERT_TRUE(program && (*program)->attach(interface, XdpMode::kAuto).ok());
+    id = (*attached_program(interface))->id;
+    EXPECT_TRUE(link_of_program(interface, id).has_value());
+  }
+  const auto left = attached_program(interface);
+  ASSERT_TRUE(left && left->has_value());
+  EXPECT_EQ((*left)->id, id) << "it stays without the engine";
+  ASSERT_TRUE(detach_steer("u0.100").ok());
+  EXPECT_TRUE(std::filesystem::is_empty(std::string(kBpfFolder) + "/isthmus"));
+}
+
 TEST_F(LinkTest, WithoutABpfFileSystemForwardingEndsWithTheEngine) {
   have_bpf_file_system(false);
   {

@@ -29,7 +29,9 @@ class GatewayProcess:
             file.write(self._config_text(hub, settings or {}))
 
     def _config_text(self, hub, settings):
-        local = "interface: eth0" if self.gateway.one_device else "interface: isthmus0, veth: true"
+        underlay, local = settings.get("interfaces", {}).get(self.name, ("eth0", None))
+        local = (f"interface: {local or underlay}" if local or self.gateway.one_device else
+                 "interface: isthmus0, veth: true")
         forwarding = f", kernel_forwarding: {settings['kernel_forwarding']}" if "kernel_forwarding" in settings else ""
         if self.name in settings.get("delivery", {}):
             local += f", delivery: {settings['delivery'][self.name]}"
@@ -58,7 +60,7 @@ engine:
   unknown_endpoint_hold: {hold}
   kernel_flow_hold: {settings.get("kernel_flow_hold", "1m")}
 devices:
-  underlay: {{interface: eth0{forwarding}}}
+  underlay: {{interface: {underlay}{forwarding}}}
   local: {{{local}{forwarding}}}
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
 hub: {hub_text}

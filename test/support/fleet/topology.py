@@ -64,11 +64,16 @@ class Topology:
         if node.name in {gateway.node for gateway in cluster.gateways}:
             # Without it, this end discards what a gateway's XDP program redirects to the other.
             router.run(["ethtool", "-K", port, "gro", "on"])
-        router.ip(f"link set {port} master {cluster.name}")
-        netns.ip(f"addr add {cluster.node_ipv4(node)}/24 dev eth0",
-                 f"addr add {cluster.node_ipv6(node)}/64 dev eth0 nodad",
+        device = self._join_site(router, port, cluster, netns)
+        netns.ip(f"addr add {cluster.node_ipv4(node)}/24 dev {device}",
+                 f"addr add {cluster.node_ipv6(node)}/64 dev {device} nodad",
                  f"route add default via {cluster.site_ipv4}.1",
                  f"route add ::/0 via fd00:ee:{cluster.id}::1")
+
+    def _join_site(self, router, port, cluster, netns):  # pylint: disable=unused-argument
+        """Makes the router's end of a node's link part of the node's site. Returns the node's device there."""
+        router.ip(f"link set {port} master {cluster.name}")
+        return "eth0"
 
     def _build_pod(self, cluster, pod):
         node = self.node(cluster.name, pod.node)

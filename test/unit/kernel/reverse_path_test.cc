@@ -1,5 +1,7 @@
 #include "control/kernel/reverse_path.h"
 
+#include <string>
+
 #include "control/kernel/sysctl.h"
 #include "test/unit/kernel/network_namespace.h"
 
@@ -17,6 +19,16 @@ constexpr Row kRows[] = {
 };
 
 class ReversePathTest : public KernelTest {};
+
+TEST_F(ReversePathTest, TheCommandLoosensTheFilterOfAnInterfaceWithADotInItsName) {
+  for (const char* name : {"under0", "under0.100"}) {
+    sh(std::string("ip link add ") + name + " type veth peer name far");
+    ASSERT_TRUE(write_sysctl(std::string("ipv4/conf/") + name + "/rp_filter", "1"));
+    sh(loosen_reverse_path_command(name) + " > /dev/null");
+    EXPECT_EQ(read_sysctl(std::string("ipv4/conf/") + name + "/rp_filter"), "2") << name;
+    sh(std::string("ip link del ") + name);
+  }
+}
 
 TEST_F(ReversePathTest, AStrictFilterIsLoosenedAndAnyOtherLeftAlone) {
   sh("ip link add under0 type veth peer name under0-x");
