@@ -12,6 +12,15 @@ void add_balancing_fields(std::vector<ConfigField>& fields) {
       "How long a backend that becomes ready beside others takes until it gets its whole share of the new connections, "
       "in eight steps from a ninth of it on. To the second. 0s: it gets it at once. A Service's annotation "
       "`isthmus.io/slow-start` takes its place. Give all gateways of a cluster the same."));
+  fields.push_back(choice<DirectReturn>(
+      "services.dsr", [](GatewayConfig& c) -> DirectReturn& { return c.direct_return; },
+      {{"none", DirectReturn::kNone}, {"geneve", DirectReturn::kGeneve}},
+      "geneve: backends that are reached in the Geneve tunnels of their own Cilium nodes answer clients of our "
+      "cluster themselves, in the VIP's name, so that nothing is translated back here: those of linked clusters "
+      "with `encapsulation: geneve`, no Gateway object and no alias, whose pods are then reached by their nodes, "
+      "and ours with `devices.local.delivery: tunnel`. All those nodes must do so: Cilium's `loadBalancer.mode: "
+      "dsr` with `dsrDispatch: geneve`; others drop such packets. They are told by Cilium's DSR option, of 12 "
+      "bytes, or 24 for IPv6, in SYNs and in all of UDP. Not where our cluster has an alias."));
 }
 
 }  // namespace isthmus

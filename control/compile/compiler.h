@@ -65,6 +65,7 @@ struct CompilerOptions {
   bool own_node_tunnels = false;               // our cluster's nodes are peers: their pods are reached in their tunnels
   Incumbents incumbents = {};                  // who had what before a restart
   std::chrono::seconds slow_start{0};          // of services that do not say their own; 0: none
+  bool direct_return = false;                  // backends on nodes with Geneve need no gateway of their cluster
   std::function<std::chrono::nanoseconds()> clock = shared_time;  // that slow start goes by
   std::string allocate_at = "--hub DIR";                          // of `isthmus allocate`: where this gateway's hub is
 };

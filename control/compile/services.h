@@ -45,7 +45,8 @@ class ServiceSet {
     const std::set<ClusterId>& ejected;      // their backends are removed
     const std::set<ClusterId>& draining;     // their backends take new flows only where no other can
     SlowStart::Time now{0};
-    bool news = false;  // the hubs had said all that they have: what becomes ready now is new
+    bool news = false;           // the hubs had said all that they have: what becomes ready now is new
+    bool direct_return = false;  // CompilerOptions
   };
   // Where this gateway runs now. Returns the services to be recompiled because of that.
   [[nodiscard]] std::set<ServiceName> move_to(OwnPlace place);

@@ -140,6 +140,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.incumbents = holders_.incumbents();
   options.allocate_at = allocate_at(config);
   options.slow_start = std::chrono::seconds((config.slow_start_ms + 999) / 1000);
+  options.direct_return = config.direct_return == DirectReturn::kGeneve;
   compiler_ = std::make_unique<Compiler>(std::move(options), model_, [this](const IpAddress& underlay) {
     AdjacencyId adjacency = kNoAdjacency;  // kernel and engine are the loop's
     turns_.ask_loop([&] { adjacency = adjacencies_->towards_peer(underlay); });
