@@ -29,6 +29,15 @@ void add_balancing_fields(std::vector<ConfigField>& fields) {
       100,
       "Of the backends that a cluster has for a port of the service, that are left out at a time: one at least, and "
       "never the last."));
+  fields.push_back(choice<DirectReturn>(
+      "services.dsr", [](GatewayConfig& c) -> DirectReturn& { return c.direct_return; },
+      {{"none", DirectReturn::kNone}, {"geneve", DirectReturn::kGeneve}},
+      "geneve: backends that are reached in the Geneve tunnels of their own Cilium nodes answer clients of our "
+      "cluster themselves, in the VIP's name, so that nothing is translated back here: those of linked clusters "
+      "with `encapsulation: geneve`, no Gateway object and no alias, whose pods are then reached by their nodes, "
+      "and ours with `devices.local.delivery: tunnel`. All those nodes must do so: Cilium's `loadBalancer.mode: "
+      "dsr` with `dsrDispatch: geneve`; others drop such packets. They are told by Cilium's DSR option, of 12 "
+      "bytes, or 24 for IPv6, in SYNs and in all of UDP. Not where our cluster has an alias."));
 }
 
 }  // namespace isthmus

@@ -22,6 +22,8 @@ namespace isthmus {
 enum class EngineDownPolicy : std::uint8_t { kDrop, kPass };
 // Which form of endpoints counts where a ClusterMesh hub has both.
 enum class EtcdEndpoints : std::uint8_t { kServices, kSlices };
+// How answers of services come back to our cluster's clients: translated here; past us, from the backend's node.
+enum class DirectReturn : std::uint8_t { kNone, kGeneve };
 // How this cluster's pods are reached: by the kernel's routes, or in the tunnels of their nodes.
 enum class LocalDelivery : std::uint8_t { kRoute, kTunnel };
 enum class LogLevel : std::uint8_t { kTrace, kDebug, kInfo, kWarn, kError };
@@ -119,6 +121,7 @@ struct GatewayConfig {
   std::uint64_t slow_start_ms = 0;  // 0: none
   unsigned outlier_failures = OutlierEjection{}.failures, outlier_max_percent = OutlierEjection{}.max_percent;
   std::uint64_t outlier_time_ms = OutlierEjection{}.seconds * std::uint64_t{1000};
+  DirectReturn direct_return = DirectReturn::kNone;
 
   std::optional<std::string> dns_file;
   std::string dns_domain = "clusterset.local";

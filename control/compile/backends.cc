@@ -33,6 +33,11 @@ void set_nearness(const SliceEndpoint& endpoint, const OwnPlace& place, Candidat
   candidate.for_our_zone = candidate.hinted ? lists(endpoint.for_zones, place.zone) : same(endpoint.zone, place.zone);
 }
 
+// SCTP is not answered in a VIP's name (DirectReturn).
+bool is_at_node(const EndpointSet& endpoints, const IpAddress& address, IpProtocol protocol) {
+  return protocol != IpProtocol::kSctp && endpoints.node_at(address) != kNoPeer;
+}
+
 // What makes backends preferred, of those that could take new flows. Null: nothing.
 bool Candidate::*preference(std::span<const Candidate> candidates, TrafficDistribution distribution) {
   const auto any = [&](bool Candidate::*is) {
@@ -106,7 +111,7 @@ void append_candidates(const std::vector<Model::Found<SliceObject>>& slices, con
                             &cluster,
                             *fitness,
                             slice->weight,
-                            way.unreachable,
+                            way.unreachable || (way.by_nodes && !is_at_node(endpoints, address, port.protocol)),
                             endpoint.ready && !endpoint.terminating};
         if (cluster.local) {
           set_nearness(endpoint, place, candidate);

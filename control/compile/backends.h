@@ -25,7 +25,7 @@ struct Candidate {
   const FleetCluster* cluster = nullptr;
   Fitness fitness = Fitness::kActive;
   std::uint16_t weight = 0;
-  bool unreachable = false;  // no gateway of its cluster responds or has a route
+  bool unreachable = false;  // no gateway of its cluster responds or has a route, nor does its own node
   bool ready = false;        // whatever its weight, and not terminating
   // Of our own cluster.
   bool on_our_node = false;
@@ -58,6 +58,7 @@ struct OutOfPrefix {
 // What is known of the way to a cluster.
 struct ClusterWay {
   bool unreachable = false, draining = false;
+  bool by_nodes = false;  // each backend by its own node, TCP and UDP
 };
 
 // Appends the candidates of one cluster for a port and family, one per address and L4 port; of duplicates, the one

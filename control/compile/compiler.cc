@@ -38,8 +38,18 @@ std::set<ServiceName> Compiler::State::services_of(const FleetChange& change, bo
   return dirty;
 }
 
+// Whether a backend of a cluster that is reached by its nodes is used depends on the node.
+void Compiler::State::update_nodes(const ModelChanges& changes, const FleetChange& fleet_change,
+                                   const CompileResult& result) {
+  std::vector<IpAddress> ends = result.lost_peers;
+  for (const PeerEntry& peer : result.delta.upsert_peers) {
+    ends.push_back(peer.underlay);
+  }
+  endpoints.touch(nodes.update(fleet_change, changes.nodes, ends));
+}
+
 void Compiler::State::update_endpoints(const ModelChanges& changes, bool first, const FleetChange& fleet_change,
-                                       CompileResult& result) {
+                                       std::set<ServiceName>& dirty, CompileResult& result) {
   if (first) {
     endpoints.refresh_all(model, fleet);
   } else {
@@ -62,7 +72,10 @@ void Compiler::State::update_endpoints(const ModelChanges& changes, bool first, 
       endpoints.refresh(owner, model, fleet);
     }
   }
-  endpoints.take_changes(result.upsert, result.remove);
+  update_nodes(changes, fleet_change, result);
+  for (const IpAddress& moved : endpoints.take_changes(nodes, result.upsert, result.remove)) {
+    services.append_users(Prefix(moved, 128), dirty);
+  }
 }
 
 void Compiler::State::update_host_routes(const FleetChange& fleet_change, bool first, std::set<ServiceName>& dirty,
@@ -115,7 +128,7 @@ bool Compiler::State::is_usable(PeerId gateway) const {
 }
 
 bool Compiler::State::is_unreachable(const FleetCluster& cluster) const {
-  return !cluster.local && !cluster.native() &&
+  return !cluster.local && !cluster.native() && !nodes.has(cluster.name) &&
          std::none_of(cluster.gateways.begin(), cluster.gateways.end(),
                       [&](const FleetGateway& g) { return is_usable(peers.id_of(cluster.name, g.underlay)); });
 }
@@ -244,6 +257,13 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
       result.delta.aliases = aliases;
     }
   }
+  if (first || fleet_change.rebuilt) {
+    const std::set<std::string> turned = nodes.set_clusters(options.direct_return);
+    endpoints.touch_clusters(turned);
+    for (const std::string& name : turned) {  // backends at no node have a way now, or none any more
+      dirty.merge(services.members_of(name));
+    }
+  }
   // Costs a pass over the fleet, which is too much for every endpoint or node.
   if (reachability_changed) {
     update_reachability(dirty);
@@ -251,7 +271,7 @@ void Compiler::State::compile(const ModelChanges& changes, CompileResult& result
   } else if (!fleet_change.addressed.empty()) {
     update_prefixes(fleet_change.addressed, result);
   }
-  update_endpoints(changes, first, fleet_change, result);
+  update_endpoints(changes, first, fleet_change, dirty, result);
   update_host_routes(fleet_change, first, dirty, result);
   update_services(dirty, result);
   endpoints.end_incumbents(model.listed());  // of what has been compiled by now
@@ -300,6 +320,7 @@ std::optional<Problem> Compiler::State::unknown_pods_problem() const {
 std::vector<Problem> Compiler::State::problems() const {
   std::vector<Problem> problems = fleet.problems;
   peers.append_problems(model, problems);
+  nodes.append_problems(problems);
   claims.append_problems(fleet, options, problems);
   services.append_problems(problems);
   endpoints.append_problems(model, problems);

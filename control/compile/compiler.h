@@ -75,6 +75,7 @@ struct CompilerOptions {
   Incumbents incumbents = {};                  // who had what before a restart
   std::chrono::seconds slow_start{0};          // of services that do not say their own; 0: none
   OutlierEjection outliers = {};               // the same
+  bool direct_return = false;                  // backends on nodes with Geneve need no gateway of their cluster
   std::function<std::chrono::nanoseconds()> clock = shared_time;  // that slow start and outliers go by
   AllocateAt allocate_at = {};
 };

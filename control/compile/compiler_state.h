@@ -10,6 +10,7 @@
 
 #include "control/compile/claims.h"
 #include "control/compile/compiler.h"
+#include "control/compile/endpoint_nodes.h"
 #include "control/compile/endpoints.h"
 #include "control/compile/fleet_builder.h"
 #include "control/compile/host_routes.h"
@@ -25,6 +26,7 @@ struct Compiler::State {
         next_hop(std::move(n)),
         fleet_builder(model, options, fleet),
         peers(options.own_node_tunnels),
+        nodes(model, fleet, peers),
         endpoints(options.realm, local_identities),
         services(options.realm, options.ring_slots, options.slow_start, options.outliers),
         policy(options.cluster, options.policy) {}
@@ -48,6 +50,7 @@ struct Compiler::State {
   std::map<ClusterId, SlowStart::Time> out_of_reach;  // when they were last
   std::set<ClusterId> was_unreachable;                // at the last compile()
   PeerRegistry peers;
+  EndpointNodes nodes;
   LocalIdentities local_identities;
   EndpointSet endpoints;
   HostRoutes host_routes;
@@ -62,8 +65,9 @@ struct Compiler::State {
   [[nodiscard]] FleetChange update_fleet(const ModelChanges& changes, bool first);
   // The services that depend on what has changed in the fleet itself.
   [[nodiscard]] std::set<ServiceName> services_of(const FleetChange& change, bool first) const;
+  void update_nodes(const ModelChanges& changes, const FleetChange& fleet_change, const CompileResult& result);
   void update_endpoints(const ModelChanges& changes, bool first, const FleetChange& fleet_change,
-                        CompileResult& result);
+                        std::set<ServiceName>& dirty, CompileResult& result);
   void update_host_routes(const FleetChange& fleet_change, bool first, std::set<ServiceName>& dirty,
                           CompileResult& result);
   void update_reachability(std::set<ServiceName>& dirty);

@@ -46,6 +46,27 @@ std::vector<ObjectKey> EndpointSet::current_owners(const std::set<std::string>* 
   return owners;
 }
 
+void EndpointSet::touch_clusters(const std::set<std::string>& clusters) {
+  if (clusters.empty()) {
+    return;
+  }
+  for (const auto& [address, state] : addresses_) {
+    if (state.newest.owner != nullptr && clusters.contains(state.newest.owner->cluster)) {
+      touched_.push_back(address);
+    }
+  }
+}
+
+// What a node says of itself is no pod's.
+PeerId EndpointSet::node_of(const IpAddress& address, const Claim& claim, EndpointNodes& nodes) {
+  const bool of_nodes = claim.owner != nullptr && nodes.has(claim.owner->cluster);
+  if (!of_nodes || claim.owner->kind == ObjectKind::kNode || is_node_identity(claim.identity)) {
+    nodes.forget(address);
+    return kNoPeer;
+  }
+  return nodes.place(owner_of(address, claim), address);
+}
+
 void EndpointSet::refresh_all(const Model& model, const Fleet& fleet) {
   denied_.clear();
   model.visit<IdentityObject>(ObjectKind::kIdentity, [&](const ObjectKey&, const IdentityObject& object, const auto&) {

@@ -223,8 +223,8 @@ void EndpointSet::update_owner(const ObjectKey& owner, const Owner& state) {
   }
 }
 
-EndpointEntry EndpointSet::entry_of(const IpAddress& address, const Claim& claim) const {
-  return {realm_, address, claim.cluster, claim.identity, kNoPeer};
+EndpointEntry EndpointSet::entry_of(const IpAddress& address, const Address& state) const {
+  return {realm_, address, state.newest.cluster, state.newest.identity, state.published_node};
 }
 
 ObjectKey EndpointSet::owner_of(const IpAddress& address, const Claim& claim) {
@@ -328,7 +328,9 @@ void EndpointSet::withdraw(const ObjectKey& owner, const IpAddress& address) {
   }
 }
 
-void EndpointSet::take_changes(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove) {
+std::vector<IpAddress> EndpointSet::take_changes(EndpointNodes& nodes, std::vector<EndpointEntry>& upsert,
+                                                 std::vector<IpAddress>& remove) {
+  std::vector<IpAddress> moved;
   for (const IpAddress& address : std::exchange(returned_, {})) {
     incumbents_.erase(address);  // what is published says it from now on
   }
@@ -338,6 +340,10 @@ void EndpointSet::take_changes(std::vector<EndpointEntry>& upsert, std::vector<I
       continue;
     }
     Address& state = it->second;
+    const PeerId node = node_of(address, state.newest, nodes);
+    if (node != state.published_node) {
+      moved.push_back(address);
+    }
     if (state.newest.owner == nullptr) {
       if (state.published) {
         remove.push_back(address);
@@ -348,8 +354,10 @@ void EndpointSet::take_changes(std::vector<EndpointEntry>& upsert, std::vector<I
       continue;
     }
     const Claim& now = state.newest;
-    if (!state.published || state.published_cluster != now.cluster || state.published_identity != now.identity) {
-      upsert.push_back(entry_of(address, now));
+    if (!state.published || state.published_cluster != now.cluster || state.published_identity != now.identity ||
+        state.published_node != node) {
+      state.published_node = node;
+      upsert.push_back(entry_of(address, state));
       published_ += state.published ? 0 : 1;
       count(state, -1);
       state.published = true;
@@ -358,6 +366,7 @@ void EndpointSet::take_changes(std::vector<EndpointEntry>& upsert, std::vector<I
       count(state, 1);
     }
   }
+  return moved;
 }
 
 // Adds `change` to the pod count of the cluster and kind that `state` is published with.
@@ -399,7 +408,7 @@ void EndpointSet::append_problems(const Model& model, std::vector<Problem>& prob
 
 void EndpointSet::visit(const std::function<bool(const ObjectKey&, const EndpointEntry&)>& visit) const {
   for (const auto& [address, state] : addresses_) {
-    if (state.newest.owner != nullptr && !visit(owner_of(address, state.newest), entry_of(address, state.newest))) {
+    if (state.newest.owner != nullptr && !visit(owner_of(address, state.newest), entry_of(address, state))) {
       return;
     }
   }
@@ -409,9 +418,14 @@ void EndpointSet::visit_inside(const Prefix& prefix,
                                const std::function<void(const ObjectKey&, const EndpointEntry&)>& visit) const {
   for (auto at = addresses_.lower_bound(prefix.address()); at != addresses_.end() && prefix.contains(at->first); ++at) {
     if (at->second.newest.owner != nullptr) {
-      visit(owner_of(at->first, at->second.newest), entry_of(at->first, at->second.newest));
+      visit(owner_of(at->first, at->second.newest), entry_of(at->first, at->second));
     }
   }
+}
+
+PeerId EndpointSet::node_at(const IpAddress& address) const {
+  const auto found = addresses_.find(address);
+  return found == addresses_.end() ? kNoPeer : found->second.published_node;
 }
 
 ClusterId EndpointSet::cluster_at(const IpAddress& address) const {
@@ -424,7 +438,7 @@ void EndpointSet::find(const IpAddress& address,
                        const std::function<void(const ObjectKey&, const EndpointEntry&)>& visit) const {
   const auto found = addresses_.find(address);
   if (found != addresses_.end() && found->second.newest.owner != nullptr) {
-    visit(owner_of(address, found->second.newest), entry_of(address, found->second.newest));
+    visit(owner_of(address, found->second.newest), entry_of(address, found->second));
   }
 }
 

@@ -13,10 +13,12 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "control/compile/endpoint_nodes.h"
 #include "control/compile/fleet.h"
 #include "control/compile/incumbents.h"
 #include "control/compile/views.h"
@@ -39,6 +41,7 @@ struct EndpointAddress {
   std::unique_ptr<std::vector<EndpointClaim>> older;
   ClusterId published_cluster;
   Identity published_identity;
+  PeerId published_node = kNoPeer;
   bool published = false;
 };
 
@@ -70,8 +73,17 @@ class EndpointSet {
   void refresh_addresses(const std::vector<Prefix>& prefixes, const Model& model, const Fleet& fleet);
   // Re-evaluates the owners with this identity, after its CiliumIdentity objects changed.
   void refresh_identity(Identity number, const Model& model, const Fleet& fleet);
-  // Appends what changed since the last call, each address to one of the two lists.
-  void take_changes(std::vector<EndpointEntry>& upsert, std::vector<IpAddress>& remove);
+  // These may be at other nodes than before.
+  void touch(std::span<const IpAddress> addresses) {
+    touched_.insert(touched_.end(), addresses.begin(), addresses.end());
+  }
+  void touch_clusters(const std::set<std::string>& clusters);
+  // Appends what changed since the last call, each address to one of the two lists. `nodes` says where they are.
+  // Returns those that have another node than before.
+  std::vector<IpAddress> take_changes(EndpointNodes& nodes, std::vector<EndpointEntry>& upsert,
+                                      std::vector<IpAddress>& remove);
+  // The node, as published, at which the address is reached; kNoPeer: by a gateway, or there is no such endpoint.
+  [[nodiscard]] PeerId node_at(const IpAddress& address) const;
 
   void append_problems(const Model& model, std::vector<Problem>& problems) const;
   // Visits every endpoint with its owner, in no order, until `visit` returns false.
@@ -136,8 +148,10 @@ class EndpointSet {
   void withdraw(const ObjectKey& owner, const IpAddress& address);
   // Puts the claim in effect into `newest` and records whether another claim conflicts with it.
   void resolve(const IpAddress& address, Address& state);
+  // Where the claim in effect says that it is.
+  [[nodiscard]] static PeerId node_of(const IpAddress& address, const Claim& claim, EndpointNodes& nodes);
   void count(const Address& state, int change);
-  [[nodiscard]] EndpointEntry entry_of(const IpAddress& address, const Claim& claim) const;
+  [[nodiscard]] EndpointEntry entry_of(const IpAddress& address, const Address& state) const;
   // The object behind a claim.
   [[nodiscard]] static ObjectKey owner_of(const IpAddress& address, const Claim& claim);
 

@@ -40,6 +40,12 @@ struct FleetCluster {
   AliasPrefixes aliases{};                    // `prefixes` has the aliases of those that it calls otherwise itself
   bool pods_ipv4 = false, pods_ipv6 = false;  // prefixes for its pods are claimed, whether admitted or not
   [[nodiscard]] bool has_pod_prefixes(Family family) const { return family == Family::kIpv4 ? pods_ipv4 : pods_ipv6; }
+  // Whether its pods are reached in the tunnels of their own nodes. `direct_return`: CompilerOptions. Nodes do not know
+  // aliases: only gateways translate them.
+  [[nodiscard]] bool by_nodes(bool direct_return) const {
+    return direct_return && !local && linked && gateways.empty() && aliases.empty() &&
+           encapsulation == EncapsulationKind::kGeneve;
+  }
   [[nodiscard]] bool native() const { return !local && encapsulation == EncapsulationKind::kNone; }
 };
 

@@ -403,7 +403,7 @@ void FleetBuilder::add_gateways(const std::map<IpAddress, std::string>& before) 
   for (auto& [name, cluster] : fleet_.clusters) {
     std::sort(cluster.gateways.begin(), cluster.gateways.end(),
               [](const FleetGateway& a, const FleetGateway& b) { return a.name < b.name; });
-    if (cluster.gateways.empty() && cluster.linked && !cluster.native()) {
+    if (cluster.gateways.empty() && cluster.linked && !cluster.native() && !cluster.by_nodes(options_.direct_return)) {
       gateway_problems_.push_back(problem(cluster.where,
                                           "cluster " + name + " has no usable gateway: it cannot be reached",
                                           "add a Gateway object with spec.cluster " + name));

@@ -280,6 +280,16 @@ PeerId PeerRegistry::id_of(const std::string& cluster, const IpAddress& underlay
   return it == peers_.end() ? kNoPeer : it->second.entry.id;
 }
 
+PeerId PeerRegistry::node_at(const std::string& cluster, const IpAddress& underlay) const {
+  const auto it = peers_.find({cluster, underlay});
+  if (it == peers_.end()) {
+    return kNoPeer;
+  }
+  const PeerEntry& entry = it->second.entry;
+  const bool usable = !entry.gateway && entry.kind == EncapsulationKind::kGeneve && entry.adjacency != kNoAdjacency;
+  return usable ? entry.id : kNoPeer;
+}
+
 PeerView PeerRegistry::view_of(const Key& key, const std::set<PeerId>& unreachable) const {
   const auto& [entry, name] = peers_.at(key);
   return {entry.id,       name,       key.first,       entry.cluster, key.second,

@@ -33,7 +33,9 @@ class PeerRegistry {
   [[nodiscard]] bool take_node_routes_changed() { return std::exchange(node_routes_changed_, false); }
 
   [[nodiscard]] PeerId id_of(const std::string& cluster,
-                             const IpAddress& underlay) const;                           // kNoPeer when there is none
+                             const IpAddress& underlay) const;  // kNoPeer when there is none
+  // The node of that cluster whose tunnel, by Geneve, ends there, and to which a route leads; kNoPeer: there is none.
+  [[nodiscard]] PeerId node_at(const std::string& cluster, const IpAddress& underlay) const;
   [[nodiscard]] std::vector<PeerView> views(const std::set<PeerId>& unreachable) const;  // by id
   // Those that are gateways, by underlay address.
   [[nodiscard]] std::vector<PeerView> gateways(const std::set<PeerId>& unreachable) const;

@@ -130,7 +130,8 @@ std::vector<Candidate> ServiceSet::collect(Service& service, const ServicePort& 
     const auto slices = inputs.model.slices_of(cluster.name, service.view.name);
     OutOfPrefix out_of_prefix;
     const ClusterWay way{inputs.unreachable.count(cluster.id) != 0,
-                         !cluster.native() && inputs.draining.count(cluster.id) != 0};
+                         !cluster.native() && inputs.draining.count(cluster.id) != 0,
+                         cluster.by_nodes(inputs.options.direct_return)};
     append_candidates(slices, port, family, inputs.fleet, inputs.endpoints, cluster, way, place_, candidates,
                       out_of_prefix);
     service.addresses.insert(out_of_prefix.left_out.begin(), out_of_prefix.left_out.end());

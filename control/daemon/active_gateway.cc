@@ -147,6 +147,7 @@ ActiveGateway::ActiveGateway(const GatewayConfig& config, const OwnGateway& own,
   options.slow_start = std::chrono::seconds((config.slow_start_ms + 999) / 1000);
   options.outliers = {config.outlier_failures, static_cast<unsigned>((config.outlier_time_ms + 999) / 1000),
                       config.outlier_max_percent};
+  options.direct_return = config.direct_return == DirectReturn::kGeneve;
   compiler_ = std::make_unique<Compiler>(std::move(options), model_, [this](const IpAddress& underlay) {
     AdjacencyId adjacency = kNoAdjacency;  // kernel and engine are the loop's
     turns_.ask_loop([&] { adjacency = adjacencies_->towards_peer(underlay); });

@@ -158,6 +158,7 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.translation_ipv6 = config.translation_ipv6;
   options.translation_first = config.translation_first;
   options.translation_last = config.translation_last;
+  options.direct_return = config.direct_return == DirectReturn::kGeneve;
   options.connections = config.connections;
   options.half_open_limit = config.half_open_limit;
   options.flow_events_per_second = config.observe_rate;

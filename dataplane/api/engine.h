@@ -60,6 +60,8 @@ struct EngineOptions {
   TunnelEnds tunnel;
   DeviceId underlay_device{0};                                  // index in the order of add_device()
   std::optional<IpAddress> translation_ipv4, translation_ipv6;  // source addresses for flows with a local backend
+  // Backends on a Cilium node with Geneve answer clients of our cluster themselves, in the VIP's name: it does DSR.
+  bool direct_return = false;
   std::uint16_t translation_first = 32768, translation_last = 65535;
   std::uint32_t connections = kDefaultConnections;  // capacity of the connection table
   // Limit of connections that are not open yet; 0: a quarter of the capacity; `connections`: no limit.

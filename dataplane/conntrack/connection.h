@@ -116,7 +116,10 @@ struct alignas(64) ConnectionShared {
   Direction first = Direction::kForward;
   bool vouched = false;  // a load balancer has opened it for its client: counts for that one, and for `cluster`
   ClusterId cluster;     // the other cluster that opened it; kNoCluster: our own
-  std::uint8_t reserved_too[2] = {};
+  // Replies go straight from the backend to the client, in the VIP's name: the reply key is the reverse of the forward
+  // one, and the backend stands in the forward direction's block. Packets of one direction alone keep it alive.
+  bool direct_return = false;
+  std::uint8_t reserved = 0;
 
   // Of this process; 0: none.
   [[nodiscard]] std::uint32_t pair(std::memory_order order = std::memory_order_seq_cst) const noexcept {

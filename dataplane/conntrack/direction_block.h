@@ -26,6 +26,9 @@ struct alignas(64) DirectionBlock {
   static constexpr std::uint8_t kRewrite = kRewriteSource | kRewriteDestination;
   static constexpr std::uint8_t kDecrementTtl = 4;
   static constexpr std::uint8_t kTunnel = 8;  // leaves in a tunnel to `encap_peer`
+  // And takes a DSR option: of TCP a SYN, of anything else all. `mtu` is then 0 but for TCP, so that the fast path
+  // leaves such packets to path/direct_return_slow.cc.
+  static constexpr std::uint8_t kDsrOption = 16;
 
   Origin origin;  // that packets must have
   // EpochTable::generation() when the epoch words were last compared; 0: never, or the block has a time limit. A hint

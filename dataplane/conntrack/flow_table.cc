@@ -226,6 +226,7 @@ inline void FlowTable::fill(std::uint32_t slot, const NewConnection& request, Se
   s.to = request.to;
   s.first = request.first;
   s.vouched = request.vouched;
+  s.direct_return = request.direct_return;
   s.cluster = request.cluster;
   s.exit.store(request.exit, std::memory_order_relaxed);
   c.lines[0].key = request.forward;

@@ -81,8 +81,8 @@ struct ConnectionTraits {
   ClusterId cluster;       // see ConnectionShared::cluster
   Identity source_identity;
   Side from = Side::kLocal, to = Side::kLocal;
-  bool vouched = false;          // see ConnectionShared::vouched
-  std::uint32_t user_flags = 0;  // 16 bits
+  bool vouched = false, direct_return = false;  // see ConnectionShared
+  std::uint32_t user_flags = 0;                 // 16 bits
 };
 
 // Input of insert(). Keys as packets arrive: `reply` is the key of a reply before translation is undone (backend to

@@ -9,6 +9,18 @@ std::uint32_t remaining(std::uint32_t age, Seconds limit) noexcept {
   return age >= limit.value() ? 0 : limit.value() - age;
 }
 
+// Of replies that take another way: the client's packets tell how far TCP is. Its FIN or RST closes what it sends, and
+// the other end may go on for a while.
+Seconds unanswered_limit(IpProtocol protocol, const FlowTimeouts& timeouts, std::uint32_t marks) noexcept {
+  if (protocol != IpProtocol::kTcp) {
+    return timeouts.other;
+  }
+  if ((marks & (mark::kFin | mark::kRst)) != 0) {
+    return std::min(timeouts.tcp, timeouts.tcp_syn);
+  }
+  return (marks & mark::kNonSyn) != 0 ? timeouts.tcp : timeouts.half_open;
+}
+
 // From here on packets no longer extend the connection's lifetime.
 void close(Connection& connection, Seconds now) noexcept {
   std::uint32_t unset = 0;
@@ -41,6 +53,9 @@ std::uint32_t expires_in(const Connection& connection, const FlowTimeouts& timeo
   const std::uint32_t marks = forward | reply;
   const bool answered = ((connection.starts_with_answer() ? forward : reply) & mark::kSeen) != 0;
   const std::uint32_t age = std::min(idle_since(forward, now), idle_since(reply, now));
+  if (connection.shared.direct_return && !answered) [[unlikely]] {
+    return remaining(age, unanswered_limit(connection.protocol(), timeouts, marks));
+  }
   if (connection.protocol() != IpProtocol::kTcp) {
     return remaining(age, answered ? timeouts.other : timeouts.half_open);
   }
@@ -88,7 +103,8 @@ bool opens(const Connection& connection, Direction direction, std::uint8_t marks
   const bool tells = connection.protocol() == IpProtocol::kTcp
                          ? (fresh & mark::kNonSyn) != 0 && (marks & mark::kRst) == 0
                          : (fresh & mark::kSeen) != 0;
-  return tells && (direction != connection.shared.first ||
+  const bool alone = connection.shared.direct_return && connection.protocol() == IpProtocol::kTcp;
+  return tells && (alone || direction != connection.shared.first ||
                    (connection.line(opposite(direction)).seen.load(std::memory_order_seq_cst) & mark::kSeen) != 0);
 }
 

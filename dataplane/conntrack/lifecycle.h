@@ -14,6 +14,10 @@
 // extend them. A RST before both SYNs were seen closes both directions. A RST from one end of an established connection
 // shortens its idle timeout to the SYN timeout (nobody answers a RST, so the other end would never close); traffic that
 // continues, after a forged RST, keeps it alive. All other protocols: 30 s until the reply, then 60 s.
+//
+// Where replies go past us (direct return) and none is seen, the client's packets tell. TCP opens with the first of
+// them that is no SYN and has 8000 s, and 60 s after the client's FIN or RST; other protocols have 60 s and stay
+// half-open: nothing shows that anybody answers.
 // Threads: any worker, inside a read section. Marks are set by compare-and-swap, so that no update is lost.
 #pragma once
 

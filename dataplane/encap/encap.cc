@@ -95,6 +95,37 @@ void forbid_fragments(OuterHeader& header) noexcept {
   header.sum = net::fold(net::partial_sum(header.bytes.data() + sizeof(net::Ethernet), sizeof(net::Ipv4)));
 }
 
+std::uint32_t add_dsr_option(const OuterHeader& header, std::uint8_t* inner, const IpAddress& service,
+                             Be16 port) noexcept {
+  constexpr std::uint8_t kHasCritical = 0x40;
+  const std::uint32_t bytes = Geneve::dsr_option_bytes(service.family());
+  std::uint8_t* const option = inner - sizeof(net::Ethernet) - bytes;
+  std::uint8_t* const at = inner - header.size - bytes;
+  std::memmove(at, at + bytes, header.size - sizeof(net::Ethernet));
+  Geneve::write_dsr(service, port, option);
+  std::uint8_t* const tunnel = option - kTunnelHeaderBytes;
+  tunnel[0] = static_cast<std::uint8_t>(tunnel[0] | bytes / 4);
+  tunnel[1] |= kHasCritical;
+  auto* const udp = net::at<net::Udp>(tunnel - sizeof(net::Udp));
+  const Be16 before = udp->length;
+  udp->length = Be16::of(static_cast<std::uint16_t>(before.host() + bytes));
+  const std::uint64_t longer = std::uint64_t{udp->length.wire()} + static_cast<std::uint16_t>(~before.wire());
+  if (header.underlay == Family::kIpv4) {
+    auto* const ip = net::at<net::Ipv4>(at + sizeof(net::Ethernet));
+    const Be16 total = ip->total_length;
+    ip->total_length = Be16::of(static_cast<std::uint16_t>(total.host() + bytes));
+    ip->checksum = net::apply_difference(
+        ip->checksum, net::fold(std::uint64_t{ip->total_length.wire()} + static_cast<std::uint16_t>(~total.wire())));
+    return bytes;
+  }
+  net::at<net::Ipv6>(at + sizeof(net::Ethernet))->payload_length = udp->length;
+  // The length is in the pseudo-header, too; of the tunnel header, two bytes that were zero.
+  const std::uint64_t sum = net::partial_sum(option, bytes, net::partial_sum(tunnel, 2, 2 * longer));
+  const Be16 checksum = net::apply_difference(udp->checksum, net::fold(sum));
+  udp->checksum = checksum == Be16{} ? Be16::raw(0xffff) : checksum;
+  return bytes;
+}
+
 std::optional<DropReason> parse_other(EncapsulationKind kind, const std::uint8_t* at, std::uint32_t bytes,
                                       Tunnelled& into) noexcept {
   std::optional<DropReason> drop;

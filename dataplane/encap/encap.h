@@ -114,6 +114,11 @@ inline void push(const OuterHeader& header, const Patch& patch, std::uint8_t* in
   }
 }
 
+// Behind push() with a header of Geneve: puts the DSR option for a service between tunnel header and inner packet.
+// Returns its bytes, by which the headers in front of `inner` begin earlier. (encap.cc)
+std::uint32_t add_dsr_option(const OuterHeader& header, std::uint8_t* inner, const IpAddress& service,
+                             Be16 port) noexcept;
+
 // Whether the UDP checksum of a tunnel packet over IPv6 is right, which protects the VNI. `outer` is its IP header,
 // without extension headers; `end` is where its UDP datagram ends. Like push_ipv6(), takes the inner packet's own
 // checksum for granted: its receiver checks that. A missing one is not right (RFC 8200 section 8.1).

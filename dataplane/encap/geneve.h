@@ -5,7 +5,7 @@
 // Options are skipped, except that one marked critical must be understood (RFC 8926 section 3.5), and one is: Cilium's
 // DSR option (class 0x014b, type 0x81), which asks the receiver to answer in a service's name. Its body is address (4
 // or 16 bytes), port (16 bits) and two bytes that are ignored. Other critical ones: the packet is dropped. C is not
-// relied upon: Cilium leaves it 0 beside that option.
+// relied upon: Cilium leaves it 0 beside that option. We set it beside ours, as section 3.4 asks.
 #pragma once
 
 #include <cstring>
@@ -25,6 +25,11 @@ struct Geneve {
   static constexpr std::uint32_t kOptionHeaderBytes = 4;
   static constexpr std::uint8_t kDsrHeader[] = {0x01, 0x4b, 0x81};  // class and type
   static constexpr std::uint32_t kDsrIpv4Bytes = 8, kDsrIpv6Bytes = 20;
+  // Of the whole option, for a service of that family.
+  [[nodiscard]] static constexpr std::uint32_t dsr_option_bytes(Family family) noexcept {
+    return kOptionHeaderBytes + (family == Family::kIpv4 ? kDsrIpv4Bytes : kDsrIpv6Bytes);
+  }
+  static constexpr std::uint32_t kMostDsrBytes = kOptionHeaderBytes + kDsrIpv6Bytes;
 
   // Plain: version 0, no options, no control message, Ethernet inside.
   static constexpr PlainHeader kPlain{.mask = wire_word(0xff80ffff, 0), .value = wire_word(kEthernetInside, 0)};
@@ -32,6 +37,17 @@ struct Geneve {
   static void build(std::uint8_t* at) noexcept {
     const Be32 word = Be32::of(kEthernetInside);
     std::memcpy(at, &word, sizeof word);
+  }
+
+  // The DSR option alone: dsr_option_bytes() at `at`.
+  static void write_dsr(const IpAddress& service, Be16 port, std::uint8_t* at) noexcept {
+    const bool v4 = service.is_ipv4();
+    const std::uint32_t address = v4 ? 4 : 16;
+    std::memcpy(at, kDsrHeader, sizeof kDsrHeader);
+    at[3] = static_cast<std::uint8_t>((v4 ? kDsrIpv4Bytes : kDsrIpv6Bytes) / 4);
+    std::memcpy(at + kOptionHeaderBytes, service.bytes().data() + 16 - address, address);
+    std::memcpy(at + kOptionHeaderBytes + address, &port, sizeof port);
+    std::memset(at + kOptionHeaderBytes + address + sizeof port, 0, 2);
   }
 
   // A header that is not plain; `bytes` bytes are readable at `at`. Precondition: kTunnelHeaderBytes and an Ethernet

@@ -34,12 +34,12 @@ void write_address(const IpAddress& address, std::uint8_t* at) noexcept {
 }  // namespace
 
 // Where packets come again from a peer that had ceased to be live, where replies go depends on them. What a DSR option
-// has opened stays here: its UDP packets have options, and a SYN may ask for another service.
+// has opened, or takes one, stays here: its UDP packets have options, and a SYN may ask for another service.
 // An answer goes to the workers until one has opened the connection. UDP of which each way is a connection of its own,
 // as of tunnels, is never answered.
 bool may_go_down(const Connection& connection, Direction direction) noexcept {
   const bool udp = connection.protocol() == IpProtocol::kUdp;
-  if ((!udp && connection.protocol() != IpProtocol::kTcp) || connection.ending() ||
+  if ((!udp && connection.protocol() != IpProtocol::kTcp) || connection.ending() || connection.shared.direct_return ||
       (connection.shared.user_flags() & (kReturnedFlag | kDsrFlag)) != 0) {
     return false;
   }

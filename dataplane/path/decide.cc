@@ -20,7 +20,8 @@ void decide(PathContext& context, Burst& burst) noexcept {
       }
       continue;
     }
-    const bool plain = !packet.unusual && packet.line != nullptr;
+    const bool plain = !packet.unusual && packet.line != nullptr &&
+                       (!packet.alive() || (packet.block->flags & DirectionBlock::kDsrOption) == 0);
     if (packet.alive() && packet.stray) {
       prepare_stray_error(context, forwarder, packet);
     } else if (packet.alive() && plain && (packet.tcp_flags & net::Tcp::kSyn) != 0 &&

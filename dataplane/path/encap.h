@@ -25,6 +25,15 @@ inline void push_header(const OuterHeader& header, const Packet& packet, const D
   encap::push(header, patch, packet.ip);
 }
 
+// Of the DSR option that the packet takes: with Cilium, of TCP a SYN, of UDP all, fragments too; and no ICMP error.
+[[nodiscard]] inline std::uint32_t option_bytes(const Packet& packet, const DirectionBlock& block,
+                                                const OuterHeader& header) noexcept {
+  const bool asks = packet.key.protocol != IpProtocol::kTcp || (packet.tcp_flags & tcp_flag::kSyn) != 0;
+  const bool takes = (block.flags & DirectionBlock::kDsrOption) != 0 && asks && !packet.icmp_error &&
+                     header.kind == EncapsulationKind::kGeneve;
+  return takes ? encap::Geneve::dsr_option_bytes(packet.family) : 0;
+}
+
 // An Ethernet header directly precedes the IP header, whether the packet was decapsulated or not.
 inline void write_local_type(std::uint8_t* ip, Family family) noexcept {
   net::at<net::Ethernet>(ip - sizeof(net::Ethernet))->type =

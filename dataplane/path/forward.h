@@ -100,6 +100,11 @@ class Forwarder {
 
   // What exceeds the MTU or whose TTL is used up. (forward_slow.cc)
   [[nodiscard]] bool forward_unsendable(Packet& packet, const DirectionBlock& block) noexcept;
+  // To a node that answers the client itself. (direct_return_slow.cc)
+  [[nodiscard]] bool forward_with_option(Packet& packet, const DirectionBlock& block) noexcept;
+  // Behind push_header(): the DSR option, if the packet takes one. Returns its bytes.
+  [[nodiscard]] static std::uint32_t push_option(const Packet& packet, const DirectionBlock& block,
+                                                 const OuterHeader& header) noexcept;
   // What exceeds the MTU: sends it in fragments, or drops it. (split_slow.cc)
   [[nodiscard]] bool forward_too_long(Packet& packet, const DirectionBlock& block) noexcept;
   [[nodiscard]] bool forward_in_fragments(Packet& packet, const DirectionBlock& block) noexcept;

@@ -16,13 +16,16 @@ void finish_drop(PathContext& context, const Burst& burst, Packet& packet) noexc
 
 bool Forwarder::forward_unsendable(Packet& packet, const DirectionBlock& block) noexcept {
   if (packet.ip_bytes > block.mtu) {
-    return forward_too_long(packet, block);
+    return block.mtu == 0 ? forward_with_option(packet, block) : forward_too_long(packet, block);
   }
   drop_expired(context_, packet);
   return false;
 }
 
 bool Forwarder::operator()(Packet& packet, const DirectionBlock& block) noexcept {
+  if ((block.flags & DirectionBlock::kDsrOption) != 0) [[unlikely]] {
+    return forward_with_option(packet, block);
+  }
   if (packet.ip_bytes > block.mtu) {
     return forward_too_long(packet, block);
   }
@@ -58,9 +61,11 @@ bool Forwarder::tunnel_other(Packet& packet, const DirectionBlock& block, const 
     return false;
   }
   push_header(header, packet, block, packet.family, ip_id_++);
+  const bool takes = (block.flags & DirectionBlock::kDsrOption) != 0;
+  const std::uint32_t option = takes ? push_option(packet, block, header) : 0;
   ++tally_.encapsulated;
   tally_.fabric_bytes += packet.ip_bytes;
-  return send(packet, block, header.size);
+  return send(packet, block, header.size + option);
 }
 
 bool keep_waiting(PathContext& context, Packet& packet, const DirectionBlock& block) noexcept {

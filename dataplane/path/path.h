@@ -34,6 +34,6 @@ void run_path(PathContext& context, Burst& burst) noexcept;
 inline constexpr std::uint32_t kWireGuardBytes = 80;  // outer IPv6, UDP, transport header and tag
 static_assert(kFrameHeadroom >= encap::kIpv6Bytes -
                                     sizeof(net::Ethernet)  // tunnel; the received Ethernet header is reused
-                                    + sizeof(net::Ipv6Fragment) + kWireGuardBytes);
+                                    + encap::Geneve::kMostDsrBytes + sizeof(net::Ipv6Fragment) + kWireGuardBytes);
 
 }  // namespace isthmus

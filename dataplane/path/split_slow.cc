@@ -150,8 +150,9 @@ bool Forwarder::tunnel_in_fragments(Packet& packet, const DirectionBlock& block)
   const auto ip_header = static_cast<std::uint32_t>(v4 ? sizeof(net::Ipv4) : sizeof(net::Ipv6));
   constexpr auto kFragmentHeader = static_cast<std::uint32_t>(sizeof(net::Ipv6Fragment));
   TunnelCut cut{header.underlay, ip_header + (v4 ? 0 : kFragmentHeader), 0};
-  const std::uint32_t room = (block.mtu + header.overhead - cut.header) / kUnit * kUnit;
-  const std::uint32_t payload = packet.ip_bytes + header.overhead - ip_header;
+  const std::uint32_t overhead = header.overhead + option_bytes(packet, block, header);
+  const std::uint32_t room = (block.mtu + overhead - cut.header) / kUnit * kUnit;
+  const std::uint32_t payload = packet.ip_bytes + overhead - ip_header;
   if (header.size == 0 || (payload - 1) / room > context_.pool.available()) {
     packet.drop(header.size == 0 ? DropReason::kNoLiveGateway : DropReason::kTxFull);
     return false;
@@ -162,11 +163,12 @@ bool Forwarder::tunnel_in_fragments(Packet& packet, const DirectionBlock& block)
   account_any(packet);
   cut.id = std::uint32_t{block.outer_port.host()} << 16 | ip_id_;
   push_header(header, packet, block, packet.family, ip_id_++);
+  static_cast<void>(push_option(packet, block, header));
   context_.counters.tunnels_fragmented.add();
   context_.counters.fragments_made.add();
   ++tally_.encapsulated;
   tally_.fabric_bytes += packet.ip_bytes;
-  packet.ip -= header.overhead;  // from here on it is the outer packet
+  packet.ip -= overhead;  // from here on it is the outer packet
   const std::uint8_t* const rest = packet.ip + ip_header;
   if (!v4) {
     std::uint8_t* const start = packet.ip - sizeof(net::Ethernet);

@@ -129,6 +129,12 @@ void set_egress(const Egress& egress, DirectionBlock& block) noexcept {
   }
 }
 
+// See DirectionBlock::kDsrOption.
+void set_option(const Decision& decision, DirectionBlock& block) noexcept {
+  block.flags |= DirectionBlock::kDsrOption;
+  block.mtu = decision.forward->protocol == IpProtocol::kTcp ? block.mtu : std::uint16_t{0};
+}
+
 void set_origin(Origin origin, Identity source, const Decision& decision, DirectionBlock& block) noexcept {
   block.origin = origin;
   block.verified_at = 0;
@@ -154,7 +160,8 @@ std::uint32_t digest_of(std::uint32_t source, std::uint32_t destination) noexcep
 // seen to be opened.
 bool may_be_by_parts(const DecisionInput& in, const Decision& decision) noexcept {
   const bool answer = in.facts.connection != nullptr && in.facts.connection->starts_with_answer();
-  return decision.valid_until.value() == 0 && !answer && !decision.dsr && !decision.answers() && !in.facts.icmp_error &&
+  const bool rare = answer || decision.dsr || decision.direct_return;
+  return decision.valid_until.value() == 0 && !rare && !decision.answers() && !in.facts.icmp_error &&
          decision.egress_policy.outcome != PolicyOutcome::kAudited &&
          decision.ingress_policy.outcome != PolicyOutcome::kAudited;
 }
@@ -216,6 +223,9 @@ void build_blocks(const DecisionInput& in, Decision& decision) noexcept {
   set_origin(in.facts.origin, decision.source_identity, decision, block);
   block.valid_until = decision.valid_until;
   set_egress(decision.egress, block);
+  if (decision.direct_return && decision.direction == Direction::kForward) [[unlikely]] {
+    set_option(decision, block);
+  }
   Origin origin;
   decision.reply_known = decision.reply_known && reply_origin(in, decision, origin);
   if (decision.reply_known) {

@@ -139,8 +139,9 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   } else {
     connection.forward = packet.key;
     connection.forward_hash = packet.hash;
-    connection.reply = decision.new_reply;
-    connection.reply_hash = decision.reply_hash != 0 ? decision.reply_hash : flows.hash(decision.new_reply);
+    connection.reply = decision.direct_return ? packet.key.reversed() : decision.new_reply;
+    const bool hashed = decision.reply_hash != 0 && !decision.direct_return;
+    connection.reply_hash = hashed ? decision.reply_hash : flows.hash(connection.reply);
     connection.forward_block = &decision.block;
     connection.reply_block = decision.reply_known ? &decision.reply_block : nullptr;
     connection.source_identity = decision.source_identity;
@@ -159,6 +160,7 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   const bool enters = packet.origin.side() == Side::kFabric && !answers;
   connection.exit = enters ? exit_to(context, decision) : 0;
   connection.vouched = decision.dsr;
+  connection.direct_return = decision.direct_return;
   const ClusterId opener =
       decision.dsr ? (*context.snapshot->peers)[packet.origin.peer()].cluster : decision.source.cluster;
   connection.cluster = enters && opener != context.shared.options.cluster ? opener : kNoCluster;

@@ -1,5 +1,7 @@
 #include "dataplane/slowpath/decision.h"
 
+#include <utility>
+
 #include "dataplane/net/headers.h"
 #include "dataplane/slowpath/steps.h"
 
@@ -46,9 +48,11 @@ Refusal decide_backend(const DecisionInput& in, Decision& decision, const Backen
   look_up(in, decision, backend.address,
           hinted ? hints->target_hash : address_hash(in.facts.key.realm, backend.address), decision.destination);
   // Outside its cluster's prefixes, its replies are refused as those of any other source there.
-  decision.reply_known = decision.destination.cluster == backend.cluster;
+  const bool within = decision.destination.cluster == backend.cluster;
   decision.destination.cluster = backend.cluster;
-  decision.translated = may_bypass(in, decision, backend.address);
+  decision.direct_return = may_return_directly(in, decision, backend.address);
+  decision.reply_known = within && !decision.direct_return;
+  decision.translated = !decision.direct_return && may_bypass(in, decision, backend.address);
   set_reply_alias(in, decision);
   decision.reply_hash = hinted && !decision.translated && in.snapshot.aliases.empty() ? hints->reply_hash : 0;
   if (decision.translated) {
@@ -161,9 +165,51 @@ bool forgot_service(const PacketFacts& facts, const Decision& decision) noexcept
   return decision.dsr && decision.direction == Direction::kReply && facts.current == nullptr;
 }
 
+// What a backend's node sends in the VIP's name, where the client's address leads to us. Policy is asked for the
+// backend to which the forward direction goes.
+Refusal decide_direct_answer(const DecisionInput& in, Decision& decision) noexcept {
+  if (const Refusal refusal = validate_direct_answer(in, decision)) {
+    return refusal;
+  }
+  const DirectionBlock* forward = in.facts.forward_block;
+  if (forward == nullptr) {
+    return DropReason::kMidstream;
+  }
+  decision.new_reply = *decision.reply;
+  decision.new_reply.set_source(forward->destination(in.facts.key.family));
+  decision.new_reply.source_port = forward->destination_port;
+  const Realm realm = in.facts.key.realm;
+  const ClusterId cluster = decision.source.cluster;
+  const IpAddress backend = decision.new_reply.source(), client = decision.forward->source();
+  look_up(in, decision, backend, address_hash(realm, backend), decision.source);
+  decision.source.cluster = cluster;
+  look_up(in, decision, client, address_hash(realm, client), decision.destination);
+  if (decision.destination.cluster != in.tables.options.cluster) {
+    return DropReason::kNoRoute;
+  }
+  const FlowKey* const arrives = std::exchange(decision.reply, &decision.new_reply);
+  const Refusal refusal = check_policy(in, decision);
+  decision.reply = arrives;  // which is not translated
+  return refusal ? refusal : route(in, decision);
+}
+
+// Where the backend's node is not such a one any more, the connection begins anew.
+void keep_direct_return(const DecisionInput& in, Decision& decision) noexcept {
+  const IpAddress backend = decision.reply->source();
+  find_end(in.snapshot, in.tables.endpoints, in.facts.key.realm, backend, address_hash(in.facts.key.realm, backend),
+           decision.destination);
+  if (!may_return_directly(in, decision, backend)) {
+    decision.opens = true;
+    decision.forward = &in.facts.key;
+  }
+}
+
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (forgot_service(in.facts, decision)) [[unlikely]] {
     return DropReason::kDsrOption;
+  }
+  if (decision.direct_return && decision.direction == Direction::kReply) [[unlikely]] {
+    return decide_direct_answer(in, decision);
   }
   if (in.facts.intrudes) [[unlikely]] {
     return in.facts.dsr ? DropReason::kDsrOption : DropReason::kSourceOutsideCluster;
@@ -196,9 +242,12 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   if (decision.dsr && decision.frontend != nullptr) {  // it was to be balanced already
     return DropReason::kDsrOption;
   }
+  if (decision.direct_return && !decision.opens) [[unlikely]] {
+    keep_direct_return(in, decision);
+  }
   if (!decision.opens) {
     const IpAddress target = decision.target();
-    const Hints* hints = in.facts.hints;
+    const Hints* hints = decision.direct_return ? nullptr : in.facts.hints;
     look_up(in, decision, target, hints != nullptr ? hints->target_hash : address_hash(in.facts.key.realm, target),
             decision.destination);
     const Refusal refusal = decide_target(in, decision);
@@ -206,6 +255,25 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
   }
   decision.reply = &decision.new_reply;
   return decision.frontend != nullptr ? decide_service(in, decision) : decide_direct(in, decision);
+}
+
+// Of an existing connection, the backend stands in the decision that the forward direction has had so far; without one
+// the connection begins anew.
+void set_direct_return(const PacketFacts& facts, Decision& decision) noexcept {
+  decision.direct_return = !decision.opens && facts.connection->shared.direct_return;
+  if (!decision.direct_return || decision.direction == Direction::kReply) [[likely]] {
+    return;
+  }
+  if (facts.current == nullptr) {
+    decision.opens = true;
+    decision.direct_return = false;
+    decision.forward = &facts.key;
+  } else {
+    decision.new_reply = decision.forward->reversed();
+    decision.new_reply.set_source(facts.current->destination(facts.key.family));
+    decision.new_reply.source_port = facts.current->destination_port;
+  }
+  decision.reply = &decision.new_reply;
 }
 
 // Of an existing connection, the service stands in the decision that replies have had so far.
@@ -236,6 +304,7 @@ void begin(const DecisionInput& in, Decision& decision) noexcept {
     decision.forward = &facts.connection->line(Direction::kForward).key;
     decision.reply = &facts.connection->line(Direction::kReply).key;
   }
+  set_direct_return(facts, decision);
   set_dsr(facts, decision);
   decision.source.cluster = decision.destination.cluster = kNoCluster;
   decision.source.published = decision.destination.published = false;

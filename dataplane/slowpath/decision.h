@@ -77,6 +77,7 @@ struct PacketFacts {
   const Connection* connection = nullptr;
   Direction direction = Direction::kForward;
   const DirectionBlock* current = nullptr;
+  const DirectionBlock* forward_block = nullptr;  // of one with direct return: that of the forward direction
   Alternative alternative;
   const Hints* hints = nullptr;
 };
@@ -113,12 +114,15 @@ struct Decision {
   bool reply_known = false;  // `reply_block` holds the decision for the other direction of a new connection
   bool translated = false;   // a new connection that needs a source port of ours
   bool dsr = false;  // replies go out in the name of `asked`, and not back to where the forward direction is from
+  // The backend's node answers the client itself: it gets the client's source, and a DSR option. `reply` is then the
+  // key that the backend sends, and not the connection's (ConnectionShared::direct_return).
+  bool direct_return = false;
   DropReason reason{};
 
   const FlowKey* forward = nullptr;  // keys of both directions, as their packets arrive
   const FlowKey* reply = nullptr;
   Direction direction = Direction::kForward;
-  FlowKey new_reply;             // of a new connection: *reply, but where it starts with an answer
+  FlowKey new_reply;             // *reply of a new connection, unless it starts with an answer; with `direct_return`
   FlowKey new_forward;           // of one that starts with an answer: *forward
   std::uint64_t reply_hash = 0;  // FlowTable::hash(new_reply); 0: not known
 

@@ -21,6 +21,9 @@ PacketFacts facts_of(const SlowContext& context, const Packet& packet, const Hit
   facts.connection = hit.connection;
   facts.direction = hit.direction;
   facts.current = hit.block;
+  if (hit && hit.shared().direct_return) [[unlikely]] {
+    facts.forward_block = context.shared.flows->block(*hit.connection, Direction::kForward);
+  }
   return facts;
 }
 

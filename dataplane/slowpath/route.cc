@@ -53,10 +53,18 @@ bool still_forwards(const DecisionInput& in, const Decision& decision, PeerId pe
          (drained || lifecycle::idle_since(forward.seen.load(std::memory_order_relaxed), in.facts.now) <= kSeconds);
 }
 
+// Whether what goes to a node has another one to go to: the address is that of a pod there now.
+bool is_elsewhere(const DecisionInput& in, const Decision& decision, PeerId kept) noexcept {
+  const End& target = decision.destination;
+  return decision.direction == Direction::kForward && target.published && target.node != kNoPeer &&
+         target.node != kept && !(*in.snapshot.peers)[kept].gateway;
+}
+
 // Else the cluster's live gateway that owns the connection, by hash; else the endpoint's own node.
 PeerId choose_peer(const DecisionInput& in, const Decision& decision, const End& target, std::uint32_t hash,
                    PeerId kept) noexcept {
-  if (kept != kNoPeer && (is_usable(in.snapshot, target.cluster, kept) || still_forwards(in, decision, kept))) {
+  if (kept != kNoPeer && !is_elsewhere(in, decision, kept) &&
+      (is_usable(in.snapshot, target.cluster, kept) || still_forwards(in, decision, kept))) {
     return kept;
   }
   if (const PeerId owner = in.snapshot.clusters->owner(target.cluster, hash); owner != kNoPeer) {
@@ -173,6 +181,33 @@ bool route_reply(const DecisionInput& in, Decision& decision) noexcept {
   }
   leave_by_route(in, found, *decision.forward, decision.reply_egress);
   return true;
+}
+
+// Nodes whose Cilium may have been told to take the option are tunnel ends of their own, by Geneve, and no gateways. Of
+// a new connection, nothing else may be on the way, which would have to undo the translation; aliases are translated by
+// us alone. An existing one stays with its node while the backend is at no other.
+bool may_return_directly(const DecisionInput& in, const Decision& decision, const IpAddress& backend) noexcept {
+  const EngineOptions& options = in.tables.options;
+  const FlowKey& forward = *decision.forward;
+  const bool carried = forward.protocol == IpProtocol::kTcp || forward.protocol == IpProtocol::kUdp;
+  if (!options.direct_return || !carried || decision.source.cluster != options.cluster ||
+      !in.snapshot.aliases.empty() || backend == forward.source()) {
+    return false;
+  }
+  const End& end = decision.destination;
+  PeerId node = kNoPeer;
+  if (end.cluster == options.cluster) {
+    const LocalRoute* found = route_to(in, backend);
+    node = found != nullptr && !found->native ? found->peer : kNoPeer;
+  } else if (!is_native(in, backend)) {
+    const bool alone = in.snapshot.clusters->owner(end.cluster, 0) == kNoPeer;
+    const PeerId at = end.published ? end.node : kNoPeer, kept = peer_to_keep(in, decision);
+    const bool stays = !decision.opens && (at == kNoPeer || at == kept);
+    node = stays ? kept : decision.opens && alone ? at : kNoPeer;
+  }
+  const PeerRecord& record = (*in.snapshot.peers)[node];
+  return record.known() && !record.gateway && record.cluster == end.cluster &&
+         record.header.kind == EncapsulationKind::kGeneve;
 }
 
 Refusal route_dsr_reply(const DecisionInput& in, Decision& decision) noexcept {

@@ -168,6 +168,38 @@ Refusal validate_source(const DecisionInput& in, Decision& decision) noexcept {
                                                  : validate_local_source(in, decision);
 }
 
+// The node that the forward direction goes to, and nobody else. The VIP need not be in its cluster's prefixes.
+Refusal validate_direct_answer(const DecisionInput& in, Decision& decision) noexcept {
+  const PacketFacts& facts = in.facts;
+  const ConnectionShared& shared = facts.connection->shared;
+  if (facts.icmp_error) {
+    return DropReason::kUnsupportedIcmp;
+  }
+  if (const Refusal refusal = check_header(in.tables.options, facts.key, Direction::kReply)) {
+    return refusal;
+  }
+  if (facts.origin.side() != Side::kFabric) {
+    return DropReason::kForeignSource;
+  }
+  depend_on_peer(in, decision, facts.origin.peer());
+  const PeerRecord& peer = (*in.snapshot.peers)[facts.origin.peer()];
+  if (!peer.known()) {
+    return DropReason::kUnknownPeer;
+  }
+  const bool to_it = shared.from == Side::kFabric
+                         ? shared.exit.load(std::memory_order_relaxed) == exit_of(peer.underlay)
+                         : shared.peer.load() == peer.underlay;
+  if (!to_it) {
+    return DropReason::kSourceOutsideCluster;
+  }
+  if (!(*in.snapshot.clusters)[peer.cluster].linked) {
+    return DropReason::kNotLinked;
+  }
+  decision.source.cluster = peer.cluster;
+  decision.source_identity = decision.source.identity = Identity{facts.origin.vni().value()};
+  return validate_vni(in, facts.origin.vni(), peer.cluster);
+}
+
 Vni wire_vni(Identity id) noexcept {
   constexpr std::uint32_t kWireBits = 24;
   if (id == identity::kHost) {

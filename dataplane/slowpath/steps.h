@@ -61,13 +61,18 @@ void depend_on_peer(const DecisionInput& in, Decision& decision, PeerId peer) no
                                        const PeerRecord& sender) noexcept;
 // Of either direction: whether who has opened it may still have this backend answer in that service's name. (dsr.cc)
 [[nodiscard]] Refusal check_dsr(const DecisionInput& in, Decision& decision) noexcept;
+// What validate_source() does, of an answer that the node of a backend gives in the VIP's name. (source_validation.cc)
+[[nodiscard]] Refusal validate_direct_answer(const DecisionInput& in, Decision& decision) noexcept;
 // Finds the frontend; an existing connection whose backend does not stand opens a new one. (service.cc)
 [[nodiscard]] Refusal find_service(const DecisionInput& in, Decision& decision) noexcept;
 // The two clusters are linked, and policy allows the two identities. (policy.cc)
 [[nodiscard]] Refusal check_policy(const DecisionInput& in, Decision& decision) noexcept;
 // Device, tunnel and next hop of this direction. (route.cc)
 [[nodiscard]] Refusal route(const DecisionInput& in, Decision& decision) noexcept;
-// The same for the other direction of a new connection. False: it cannot be known yet. (route.cc)
+// Whether the node of the backend, whose end is decision.destination, may answer the client itself. (route.cc)
+[[nodiscard]] bool may_return_directly(const DecisionInput& in, const Decision& decision,
+                                       const IpAddress& backend) noexcept;
+// route() for the other direction of a new connection. False: it cannot be known yet. (route.cc)
 [[nodiscard]] bool route_reply(const DecisionInput& in, Decision& decision) noexcept;
 // The same for a connection opened by a DSR option, whose replies do not follow the forward direction. (route.cc)
 [[nodiscard]] Refusal route_dsr_reply(const DecisionInput& in, Decision& decision) noexcept;

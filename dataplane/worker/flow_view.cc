@@ -33,9 +33,14 @@ void view_flows(const FlowTable& flows, unsigned reader, const Snapshot* snapsho
     record.frontend_port = port_of(forward, forward.destination_port);
     record.backend = reply.source();
     record.backend_port = port_of(reply, reply.source_port);
+    if (const DirectionBlock* block = flows.block(connection, Direction::kForward);
+        connection.shared.direct_return && block != nullptr) {
+      record.backend = block->destination(forward.family);
+      record.backend_port = L4Port{block->destination_port.host()};
+    }
     record.translated_client = reply.destination();
     record.translated_client_port = port_of(reply, reply.destination_port);
-    if (snapshot != nullptr && forward.reversed() != reply) {  // through a VIP
+    if (snapshot != nullptr && (forward.reversed() != reply || connection.shared.direct_return)) {  // through a VIP
       record.service = snapshot->service_of(
           {forward.realm, forward.destination(), forward.protocol, L4Port{forward.destination_port.host()}});
     }

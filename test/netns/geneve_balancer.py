@@ -63,21 +63,26 @@ class Packet:
 
     def send_to(self, address, port):
         """Rewrites the destination, with a hop less, and every checksum."""
+        self.data[8 if self.v4 else 7] -= 1
+        return self.rewritten(16 if self.v4 else 24, address, self.at + 2, port)
+
+    def say_from(self, address, port):
+        """Rewrites the source, and every checksum."""
+        return self.rewritten(12 if self.v4 else 8, address, self.at, port)
+
+    def rewritten(self, place, address, port_place, port):
         packed = socket.inet_pton(socket.AF_INET if self.v4 else socket.AF_INET6, address)
+        self.data[place:place + len(packed)] = packed
+        self.data[port_place:port_place + 2] = port.to_bytes(2, "big")
         if self.v4:
-            self.data[16:20] = packed
-            self.data[8] -= 1
             self.data[10:12] = b"\0\0"
             self.data[10:12] = checksum(bytes(self.data[:20])).to_bytes(2, "big")
-        else:
-            self.data[24:40] = packed
-            self.data[7] -= 1
-        self.data[self.at + 2:self.at + 4] = port.to_bytes(2, "big")
-        place = self.at + (TCP_CHECKSUM if self.protocol == TCP else UDP_CHECKSUM)
-        self.data[place:place + 2] = b"\0\0"
+        at = self.at + (TCP_CHECKSUM if self.protocol == TCP else UDP_CHECKSUM)
+        self.data[at:at + 2] = b"\0\0"
         segment = bytes(self.data[self.at:])
-        pseudo = bytes(self.source) + packed + struct.pack("!II", len(segment), self.protocol)
-        self.data[place:place + 2] = (checksum(pseudo + segment) or 0xffff).to_bytes(2, "big")
+        addresses = bytes(self.data[12:20] if self.v4 else self.data[8:40])
+        pseudo = addresses + struct.pack("!II", len(segment), self.protocol)
+        self.data[at:at + 2] = (checksum(pseudo + segment) or 0xffff).to_bytes(2, "big")
         return bytes(self.data)
 
 

@@ -276,7 +276,24 @@ std::span<const std::uint8_t> dissect_ip(std::span<const std::uint8_t> ip, unsig
   return {};
 }
 
-// Reads the outer UDP header and the tunnel header of a datagram of kind d.outer_kind, without options.
+// Geneve: those with the type's highest bit set are critical, as the header then says (RFC 8926 section 3.4).
+void dissect_outer_options(std::span<const std::uint8_t> udp, Dissected& d) {
+  const std::size_t bytes = (udp[8] & 0x3fu) * 4u;
+  if (udp.size() < 30 + bytes) {
+    d.errors.push_back("Geneve options");
+    return;
+  }
+  d.outer_options.assign(udp.begin() + 16, udp.begin() + 16 + static_cast<std::ptrdiff_t>(bytes));
+  bool critical = false;
+  for (std::size_t at = 0; at < bytes; at += 4 + (d.outer_options[at + 3] & 0x1fu) * 4u) {
+    critical = critical || (d.outer_options[at + 2] & 0x80) != 0;
+  }
+  if (((udp[9] & 0x40) != 0) != critical || (udp[9] & 0xbf) != 0 || (udp[8] & 0xc0) != 0) {
+    d.errors.push_back("Geneve flags");
+  }
+}
+
+// Reads the outer UDP header and the tunnel header of a datagram of kind d.outer_kind.
 void dissect_tunnel(std::span<const std::uint8_t> udp, Dissected& d) {
   d.outer_source_port = static_cast<std::uint16_t>(get16(udp, 0));
   d.outer_port = static_cast<std::uint16_t>(get16(udp, 2));
@@ -285,7 +302,10 @@ void dissect_tunnel(std::span<const std::uint8_t> udp, Dissected& d) {
     d.errors.push_back("outer UDP length");
   }
   const bool vxlan = d.outer_kind == EncapsulationKind::kVxlan;
-  if (get32(udp, 8) != (vxlan ? 0x08000000u : 0x6558u) || udp[15] != 0) {
+  if (!vxlan) {
+    dissect_outer_options(udp, d);
+  }
+  if ((vxlan ? get32(udp, 8) != 0x08000000u : get16(udp, 10) != 0x6558u) || udp[15] != 0) {
     d.errors.push_back(vxlan ? "VXLAN header" : "Geneve header");
   }
   d.vni = get32(udp, 12) >> 8;
@@ -449,7 +469,8 @@ Dissected dissect(std::span<const std::uint8_t> frame) {
   dissect_tunnel(l4, d);
   const std::uint8_t tos = d.outer_tos;
   const bool df = d.outer_df;
-  const auto inner = dissect_ip(l4.subspan(30), get16(l4, 28), d);
+  const std::size_t options = d.outer_options.size();
+  const auto inner = dissect_ip(l4.subspan(30 + options), get16(l4, 28 + options), d);
   d.outer_tos = tos;
   d.outer_df = df;
   dissect_l4(inner, d);

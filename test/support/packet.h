@@ -152,6 +152,7 @@ struct Dissected {
   EncapsulationKind outer_kind = EncapsulationKind::kNone;
   std::uint16_t outer_udp_checksum = 0;
   std::uint32_t vni = 0;
+  FrameBytes outer_options;  // Geneve
 
   IpAddress source, destination;
   std::uint16_t source_port = 0, destination_port = 0;
