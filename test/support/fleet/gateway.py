@@ -35,7 +35,7 @@ class GatewayProcess:
         forwarding = f", kernel_forwarding: {settings['kernel_forwarding']}" if "kernel_forwarding" in settings else ""
         if self.name in settings.get("delivery", {}):
             local += f", delivery: {settings['delivery'][self.name]}"
-        if "local_mtu" in settings:
+        if "local_mtu" in settings and not self.gateway.one_device:
             local += f", mtu: {settings['local_mtu']}"
         workers = f"cores: {settings['cores']}" if "cores" in settings else f"workers: {settings.get('workers', 1)}"
         if "local_kernel_forwarding" in settings and not self.gateway.one_device:
