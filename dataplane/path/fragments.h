@@ -24,8 +24,8 @@ namespace isthmus {
 [[nodiscard]] std::optional<DropReason> assemble_tunnel(PathContext& context, const TunnelMatch& match,
                                                         Packet& packet) noexcept;
 
-// For a packet whose Ethernet and IP headers have been parsed: one to our tunnel address that is whole although it has a
-// fragment header (RFC 6946) loses that header.
+// For a packet whose Ethernet and IP headers have been parsed: one to our tunnel address that is whole although it has
+// a fragment header (RFC 6946) loses that header.
 void take_off_atomic_header(const TunnelMatch& match, Packet& packet) noexcept;
 
 // Fills the burst with fragments that have waited and whose first one has come, as parse leaves packets. False: there

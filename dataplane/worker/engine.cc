@@ -19,8 +19,6 @@
 namespace isthmus {
 namespace {
 
-constexpr std::uint32_t kChunksBesideLong = 16;  // of a pool with long chunks, for each of those
-
 class EngineImplementation final : public Engine {
  public:
   EngineImplementation(const EngineOptions& options, unsigned workers)
@@ -123,12 +121,7 @@ class EngineImplementation final : public Engine {
   [[nodiscard]] Status open_workers() {
     for (unsigned w = 0; w < desired_workers_; ++w) {
       Worker::Setup setup = setup_of(w);
-      FramePool::Options memory;
-      memory.chunks = shared_.options.frames;
-      const bool with_long = std::any_of(devices_.begin(), devices_.end(),
-                                         [](const auto& device) { return device->has_long_packets(); });
-      memory.long_chunks = with_long ? memory.chunks / kChunksBesideLong : 0;
-      auto pool = FramePool::create(memory);
+      auto pool = FramePool::create(frames_of_worker(shared_.options, devices_));
       if (!pool) {
         return pool.error();
       }

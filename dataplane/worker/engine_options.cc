@@ -1,5 +1,7 @@
 #include "dataplane/worker/engine_options.h"
 
+#include <algorithm>
+
 namespace isthmus {
 
 Result<unsigned> check_options(const EngineOptions& options) {
@@ -22,6 +24,16 @@ Result<unsigned> check_options(const EngineOptions& options) {
                  "list 1 to 64 cores in engine.cores, or set engine.workers to 1 to 64"};
   }
   return workers;
+}
+
+FramePool::Options frames_of_worker(const EngineOptions& options, std::span<const std::unique_ptr<Device>> devices) {
+  constexpr std::uint32_t kChunksBesideLong = 16;
+  FramePool::Options memory;
+  memory.chunks = options.frames;
+  const bool with_long =
+      std::any_of(devices.begin(), devices.end(), [](const auto& device) { return device->has_long_packets(); });
+  memory.long_chunks = with_long ? memory.chunks / kChunksBesideLong : 0;
+  return memory;
 }
 
 }  // namespace isthmus
