@@ -60,7 +60,10 @@ class AfXdpDevice final : public Device {
  private:
   using Clock = std::chrono::steady_clock;
 
-  [[nodiscard]] Bytes longest() const noexcept { return long_packets_ ? kMaxLongPacket : kMaxAfXdpPacket; }
+  // What sockets take, the program may not let through.
+  [[nodiscard]] Bytes longest() const noexcept {
+    return long_packets_ && leg_.long_packets ? kMaxLongPacket : kMaxAfXdpPacket;
+  }
   [[nodiscard]] Status check_queues(unsigned workers, const FramePool& pool) const;
   [[nodiscard]] XskSettings socket_settings(unsigned queue, unsigned queues_of_worker, const FramePool& pool) const;
   // `handed`: adopts those of another process.
@@ -124,6 +127,7 @@ XskSettings AfXdpDevice::socket_settings(unsigned queue, unsigned queues_of_work
   // transmission is stuck leaves the other a quarter. Of a worker's queues, one transmits.
   settings.fill_target = std::min(options_.ring_entries, pool.chunks() / (4 * queues_of_worker));
   settings.transmit_cap = std::min(options_.ring_entries, pool.chunks() / 4);
+  settings.long_cap = pool.long_chunks() - pool.long_chunks() / 4;
   settings.busy_poll_us = options_.busy_poll_us;
   settings.busy_poll_budget = options_.busy_poll_budget;
   return settings;
@@ -385,7 +389,7 @@ Status AfXdpDevice::reopen() {
 
 // The old program's rules are in force on the new interface before a socket is open: nothing passes in clear.
 Status AfXdpDevice::open_leg() {
-  auto leg = open_interface(options_, leg_.long_packets, leg_.steer.get());
+  auto leg = open_interface(options_, long_packets_, leg_.steer.get());
   if (!leg) {
     return leg.error();
   }

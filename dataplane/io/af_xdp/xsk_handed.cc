@@ -1,4 +1,5 @@
 // A socket that goes from one process to another.
+#include <algorithm>
 #include <utility>
 
 #include "dataplane/io/af_xdp/xsk_socket.h"
@@ -29,6 +30,10 @@ Status XskSocket::adopt(HandedSocket handed) {
       return invalid("names a frame that there is not, or names it twice");
     }
     retain(chunk);
+  }
+  for (std::uint32_t chunk = pool_.chunks(); chunk < pool_.numbers(); chunk += kChunksOfLong) {
+    const auto parts = retained_.begin() + chunk;
+    long_outstanding_ += std::any_of(parts, parts + kChunksOfLong, [](std::uint8_t each) { return each != 0; }) ? 1 : 0;
   }
   long_frames_ = handed.long_frames;
   filled_ = handed.filled;

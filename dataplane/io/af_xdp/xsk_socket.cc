@@ -236,6 +236,7 @@ void XskSocket::drop() noexcept {
   std::fill(retained_.begin(), retained_.end(), std::uint8_t{0});
   filled_ = 0;
   outstanding_ = 0;
+  long_outstanding_ = 0;
 }
 
 bool XskSocket::release(std::uint64_t chunk) noexcept {
@@ -253,6 +254,7 @@ void XskSocket::give_back(std::uint32_t chunk) noexcept {
     if (std::any_of(parts, parts + kChunksOfLong, [](std::uint8_t each) { return each != 0; })) {
       return;
     }
+    --long_outstanding_;
   }
   pool_.release(chunk);
 }
@@ -330,6 +332,7 @@ bool XskSocket::push_long(const Frame& frame, std::uint32_t room, std::uint32_t&
     tx_.push(part);
     ++queued;
   }
+  ++long_outstanding_;
   counters_.tx_packets.add(1);
   counters_.tx_bytes.add(frame.length);
   return true;
@@ -338,14 +341,16 @@ bool XskSocket::push_long(const Frame& frame, std::uint32_t room, std::uint32_t&
 unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
   const auto count = static_cast<std::uint32_t>(frames.size());
   const std::uint32_t most = long_frames_ ? count * kChunksOfLong : count;
-  if (outstanding_ + most > settings_.transmit_cap || tx_.free(most) < most) {
+  if (outstanding_ + most > settings_.transmit_cap || tx_.free(most) < most ||
+      (long_outstanding_ != 0 && long_outstanding_ + count > settings_.long_cap)) {
     flush();
   }
   const std::uint32_t room = std::min(settings_.transmit_cap - outstanding_, tx_.free(most));
   std::uint32_t accepted = 0, queued = 0, packets = 0;  // `queued`: descriptors
   std::uint64_t bytes = 0;
   for (const Frame& frame : frames) {
-    if (queued == room) {
+    const bool is_long = pool_.is_long(frame.chunk);
+    if (queued == room || (is_long && long_outstanding_ >= settings_.long_cap)) {
       break;
     }
     const auto offset = static_cast<std::uint64_t>(frame.data - pool_.base());
@@ -359,6 +364,7 @@ unsigned XskSocket::transmit(std::span<const Frame> frames) noexcept {
       continue;
     }
     retain(frame.chunk);
+    long_outstanding_ += is_long ? 1 : 0;
     const std::uint32_t length = padded_length(frame);
     tx_.push(xdp_desc{offset, length, 0});
     bytes += length;

@@ -33,6 +33,7 @@ struct XskSettings {
   bool transmits = true;                             // has a tx ring
   std::uint32_t fill_target = 1024;                  // frames kept ready for receiving
   std::uint32_t transmit_cap = 1024;                 // frames sent and not yet completed
+  std::uint32_t long_cap = 0xffffffff;               // of long chunks, the same
   std::uint32_t busy_poll_us = 0;
   std::uint32_t busy_poll_budget = 64;
 };
@@ -124,6 +125,7 @@ class XskSocket {
   XskProducer<xdp_desc> tx_;
   std::uint32_t filled_ = 0;            // chunks in the fill ring, or taken from it and not yet received
   std::uint32_t outstanding_ = 0;       // chunks sent and not completed
+  std::uint32_t long_outstanding_ = 0;  // long ones among them, whole
   std::vector<std::uint8_t> retained_;  // by chunk, or part of a long one: 1 while it is in one of the rings
   LongFrameReader reader_;
 };
