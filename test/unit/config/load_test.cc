@@ -288,8 +288,8 @@ constexpr SemanticRow kSemantics[] = {
      "39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64]}\n",
      "engine.cores names 65 CPUs"},
     {"an MTU that no packet buffer holds",
-     "devices: {underlay: {interface: eth0}, local: {interface: i0, mtu: 9000}}\n",
-     "devices.local.mtu is 9000, out of range"},
+     "devices: {underlay: {interface: eth0}, local: {interface: i0, mtu: 13000}}\n",
+     "devices.local.mtu is 13000, out of range"},
     {"a socket path the kernel cannot hold",
      "devices: {underlay: {interface: eth0}, local: {interface: i0}}\nadmin: {socket: "
      "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}"

@@ -115,7 +115,7 @@ TEST(HandDown, ARecheckStampsTheLeaseToo) {
   const auto flow = down.to_vip();
   down.hand_down(flow);
   ASSERT_TRUE(down.down(flow));
-  const Endpoint other{down.at().west.address, 9999};
+  const Endpoint other{Actors::ip("10.2.0.99"), 9999};  // the addresses of the flow are not changed
   down.rig().set_backends(flow.target, 1, {backend(1, flow.west, 2), backend(9, other, 2)}, {0, 1});
   ASSERT_FALSE(down.down(flow));
   static_cast<void>(down.rig().from_local(down.there(flow)).only());
