@@ -1,20 +1,24 @@
 // FlowTable: aging.
 #include <algorithm>
 
+#include "dataplane/conntrack/backend_of.h"
 #include "dataplane/conntrack/flow_table.h"
 
 namespace isthmus {
 namespace {
 
 // The client uses the backend as long as the connection is used.
-void keep_backend_of(const Connection& c, AffinityTable& affinities, Seconds now) noexcept {
+void keep_backend_of(const Connection& c, const DirectionBlock* block, AffinityTable& affinities,
+                     Seconds now) noexcept {
   const FlowKey& forward = c.line(Direction::kForward).key;
-  const FlowKey& reply = c.line(Direction::kReply).key;
+  const AffinityTable::Backend backend = backend_of(c, block);
+  if (backend.address.is_unspecified()) {
+    return;
+  }
   const FrontendKey frontend{forward.realm, forward.destination(), forward.protocol,
                              L4Port{forward.destination_port.host()}};
   const std::uint32_t idle = std::min(lifecycle::idle(c, now), now.value());
-  affinities.keep(frontend, forward.source(), {reply.source(), L4Port{reply.source_port.host()}},
-                  Seconds{now.value() - idle});
+  affinities.keep(frontend, forward.source(), backend, Seconds{now.value() - idle});
 }
 
 }  // namespace
@@ -33,7 +37,7 @@ unsigned FlowTable::age_connections(WorkerId worker, Seconds now, unsigned budge
       continue;
     }
     if (c.shared.has_pin()) {
-      keep_backend_of(c, affinities_, now);
+      keep_backend_of(c, block(c, Direction::kForward), affinities_, now);
     }
     if (lifecycle::expires_in(c, timeouts_, now) == 0 && remove_if(worker, slot, {.expired_at = &now})) {
       own.expired.add();

@@ -84,7 +84,9 @@ void follow_peer(SlowContext& context, const Packet& packet, const Decision& dec
   } else if (was_returned && (moves || forward) && !returned) {
     hit.shared().clear_user_flags(kReturnedFlag);
   }
-  if (moves || (returned && !was_returned)) {
+  // Where answers do not come by us, the forward block alone says which backend it is.
+  const bool keeps = !forward && hit.shared().direct_return;
+  if (!keeps && (moves || (returned && !was_returned))) {
     context.shared.flows->forget(context.worker, hit.connection->line(opposite(hit.direction)));
   }
 }
@@ -152,7 +154,7 @@ void describe(const SlowContext& context, const Packet& packet, const Decision& 
   connection.holder = {};
   connection.marks = answers ? std::uint8_t{0} : first_marks(packet.key.protocol, packet.tcp_flags);
   connection.watched = connection.marks != 0 && decision.frontend != nullptr && decision.frontend->watched &&
-                       decision.source.cluster == context.shared.options.cluster;
+                       decision.source.cluster == context.shared.options.cluster && !decision.direct_return;
   connection.user_flags = (decision.source.published ? published_flag(own) : 0) |
                           (decision.destination.published ? published_flag(opposite(own)) : 0);
   connection.user_flags |= decision.dsr ? kDsrFlag : 0;

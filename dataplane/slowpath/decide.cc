@@ -193,15 +193,17 @@ Refusal decide_direct_answer(const DecisionInput& in, Decision& decision) noexce
   return refusal ? refusal : route(in, decision);
 }
 
-// Where the backend's node is not such a one any more, the connection begins anew.
-void keep_direct_return(const DecisionInput& in, Decision& decision) noexcept {
+// Where the backend's node is not such a one any more, the connection begins anew, but not by an error about it.
+Refusal keep_direct_return(const DecisionInput& in, Decision& decision) noexcept {
   const IpAddress backend = decision.reply->source();
   find_end(in.snapshot, in.tables.endpoints, in.facts.key.realm, backend, address_hash(in.facts.key.realm, backend),
            decision.destination);
-  if (!may_return_directly(in, decision, backend)) {
-    decision.opens = true;
-    decision.forward = &in.facts.key;
+  if (may_return_directly(in, decision, backend)) {
+    return std::nullopt;
   }
+  decision.opens = !in.facts.icmp_error;
+  decision.forward = &in.facts.key;
+  return decision.opens ? std::nullopt : Refusal{DropReason::kUnsupportedIcmp};
 }
 
 Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
@@ -243,7 +245,9 @@ Refusal run_steps(const DecisionInput& in, Decision& decision) noexcept {
     return DropReason::kDsrOption;
   }
   if (decision.direct_return && !decision.opens) [[unlikely]] {
-    keep_direct_return(in, decision);
+    if (const Refusal refusal = keep_direct_return(in, decision)) {
+      return refusal;
+    }
   }
   if (!decision.opens) {
     const IpAddress target = decision.target();

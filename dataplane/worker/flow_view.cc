@@ -1,5 +1,6 @@
 #include "dataplane/worker/flow_view.h"
 
+#include "dataplane/conntrack/backend_of.h"
 #include "dataplane/packet/echo.h"
 
 namespace isthmus {
@@ -33,10 +34,10 @@ void view_flows(const FlowTable& flows, unsigned reader, const Snapshot* snapsho
     record.frontend_port = port_of(forward, forward.destination_port);
     record.backend = reply.source();
     record.backend_port = port_of(reply, reply.source_port);
-    if (const DirectionBlock* block = flows.block(connection, Direction::kForward);
-        connection.shared.direct_return && block != nullptr) {
-      record.backend = block->destination(forward.family);
-      record.backend_port = L4Port{block->destination_port.host()};
+    if (connection.shared.direct_return) {
+      const auto backend = backend_of(connection, flows.block(connection, Direction::kForward));
+      record.backend = backend.address.is_unspecified() ? record.backend : backend.address;
+      record.backend_port = backend.address.is_unspecified() ? record.backend_port : backend.port;
     }
     record.translated_client = reply.destination();
     record.translated_client_port = port_of(reply, reply.destination_port);

@@ -119,5 +119,21 @@ TEST(AffinityTable, AConnectionKeepsTheBackendOfItsClientWhileItIsUsed) {
   EXPECT_EQ(t->affinities().find(kWeb, kClient, after(99), kTimeout), kOne);
 }
 
+TEST(AffinityTable, ABackendThatAnswersPastUsIsKeptLikeAnother) {
+  Bench t(private_table(64));
+  DirectionBlock forward;
+  forward.ipv4_destination = kOne.address.as_ipv4();
+  forward.destination_port = Be16::of(kOne.port.value());
+  NewConnection pinned = direct(key("10.1.0.10", 4000, "10.200.0.10", 80));
+  pinned.direct_return = true;
+  pinned.forward_block = &forward;
+  const InsertResult made = t->insert(kW0, pinned, kNow);
+  ASSERT_EQ(made.outcome, InsertOutcome::kInserted);
+  made.hit.shared().set_pin();
+  t->account_packet(kW0, made.hit.line(), after(20), kLength, tcp_flag::kSyn);
+  t.age_all(after(25));
+  EXPECT_EQ(t->affinities().find(kWeb, kClient, after(79), kTimeout), kOne);
+}
+
 }  // namespace
 }  // namespace isthmus

@@ -351,6 +351,24 @@ TEST(DirectReturn, ABackendThatIsNoLongerOneIsLeft) {
   EXPECT_EQ(f.rig.flows().size(), 1u);
 }
 
+TEST(DirectReturn, AnErrorOfTheClientBeginsNothing) {
+  Fleet f;
+  const PacketSpec request = udp(f.at.client, f.at.remote_service);
+  EXPECT_EQ(f.rig.from_local(request).out.size(), 1u);
+  const IpAddress backend = f.flow().backend;
+  TableDelta gone;
+  gone.remove_peers = {kWestNode};
+  ASSERT_TRUE(f.rig.engine().publish(gone).ok());
+  f.rig.set_clusters({PathRig::kWestGateway});
+  const PacketSpec error = icmp_error(f.at.client.address, f.at.remote_service.address, 3, 3,
+                                      udp(f.at.remote_service, f.at.client).ip_bytes());
+  const Outcome outcome = f.rig.from_local(error);
+  EXPECT_TRUE(outcome.out.empty());
+  EXPECT_EQ(outcome.drops, (std::map<std::string, std::uint64_t>{{"unsupported_icmp", 1}}));
+  EXPECT_EQ(f.flow().protocol, IpProtocol::kUdp);
+  EXPECT_EQ(f.flow().backend, backend) << "as it was";
+}
+
 TEST(DirectReturn, PolicyIsAskedAsForAnyService) {
   constexpr std::uint32_t kOfWest = 1;
   Fleet f;
