@@ -133,10 +133,11 @@ void check_hubs(const YamlNode& root, Reading& reading) {
 
 void pair_aliases(const YamlNode& root, Reading& reading) {
   AdmissionRules& rules = reading.config.admission;
+  DistinctAliases distinct;
   for (const auto& [cluster, aliases] : rules.alias_cidrs) {
     const auto pods = rules.pods.find(cluster);
     auto pairs = isthmus::pair_aliases(pods == rules.pods.end() ? std::vector<Prefix>{} : pods->second, aliases);
-    const auto wrong = pairs ? refuse_aliases(cluster, *pairs, rules.aliases) : std::optional(pairs.error());
+    const auto wrong = pairs ? distinct.add(cluster, *pairs) : std::optional(pairs.error());
     if (wrong) {
       reading.errors.push_back({find_path(root, "admission.aliases")->line,
                                 "admission.aliases." + cluster + ": " + wrong->what, wrong->fix});

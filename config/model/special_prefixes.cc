@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace isthmus {
 namespace {
@@ -41,23 +42,29 @@ std::string special_part(const Prefix& prefix) {
 
 bool is_special(const IpAddress& address) { return !special_part(Prefix(address, 128)).empty(); }
 
-std::optional<Error> refuse_aliases(const std::string& cluster, const AliasPrefixes& aliases,
-                                    const std::map<std::string, AliasPrefixes>& of) {
+std::optional<Error> DistinctAliases::add(const std::string& cluster, const AliasPrefixes& aliases) {
+  std::vector<Prefix> fresh;
   for (const AliasPrefix& pair : aliases) {
     if (const std::string special = special_part(pair.alias); !special.empty()) {
       return Error{"the alias " + pair.alias.to_string() + ", " + special + ", cannot be used", "",
                    "write a block that nothing else uses, such as one of 100.64.0.0/10 or fd64::/32"};
     }
-    for (const auto& [other, others] : of) {
-      const auto shared = std::find_if(others.begin(), others.end(), [&](const AliasPrefix& each) {
-        return other != cluster && share_addresses(each.alias, pair.alias);
-      });
-      if (shared != others.end()) {
-        return Error{"the alias " + pair.alias.to_string() + " overlaps " + shared->alias.to_string() +
-                         ", the alias of cluster " + other,
-                     "", "give each cluster an alias of its own, which nothing else uses"};
-      }
+    // One that overlaps it begins before it, and is the last to do so, or is the first that does not.
+    const auto next = clusters_.lower_bound(pair.alias);
+    auto shared = next != clusters_.end() && share_addresses(next->first, pair.alias) ? next : clusters_.end();
+    if (next != clusters_.begin() && share_addresses(std::prev(next)->first, pair.alias)) {
+      shared = std::prev(next);
     }
+    if (shared == clusters_.end()) {
+      fresh.push_back(pair.alias);
+    } else if (shared->second != cluster) {
+      return Error{"the alias " + pair.alias.to_string() + " overlaps " + shared->first.to_string() +
+                       ", the alias of cluster " + shared->second,
+                   "", "give each cluster an alias of its own, which nothing else uses"};
+    }
+  }
+  for (const Prefix& alias : fresh) {
+    clusters_.emplace(alias, cluster);
   }
   return std::nullopt;
 }

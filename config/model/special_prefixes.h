@@ -23,9 +23,15 @@ struct SpecialPrefix {
 // address of it is special.
 [[nodiscard]] std::string special_part(const Prefix& prefix);
 
-// Why these aliases of a cluster cannot be: one is special, or has addresses of an alias of another cluster in `of`.
-// Nothing: they can, as far as this goes.
-[[nodiscard]] std::optional<Error> refuse_aliases(const std::string& cluster, const AliasPrefixes& aliases,
-                                                  const std::map<std::string, AliasPrefixes>& of);
+// Aliases of clusters, none of which is special, or has addresses of another cluster's.
+class DistinctAliases {
+ public:
+  // Why these of a cluster cannot be; nothing: they can, as far as this goes, and are among those of the clusters.
+  // Costs a look-up for each.
+  [[nodiscard]] std::optional<Error> add(const std::string& cluster, const AliasPrefixes& aliases);
+
+ private:
+  std::map<Prefix, std::string> clusters_;  // by alias; none overlaps another
+};
 
 }  // namespace isthmus

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "control/daemon/active_gateway.h"
+#include "dataplane/api/devices.h"
 
 namespace isthmus {
 namespace {
@@ -127,13 +128,16 @@ void ActiveGateway::list_path_problems() {
       continue;
     }
     const std::uint32_t carries = path->second.mtu.value();
-    holes.push_back({"the path carries underlay packets of " + std::to_string(carries) + " bytes, and loses those of " +
-                         std::to_string(carries + 1) + " and more, of the " + std::to_string(underlay_mtu_.value()) +
-                         " that the device sends: no router has said so",
-                     "peer " + peer.peer.gateway,
+    const std::string lost = "the path carries underlay packets of " + std::to_string(carries) +
+                             " bytes, and loses those of " + std::to_string(carries + 1) + " and more, of the " +
+                             std::to_string(underlay_mtu_.value()) + " that the device sends: no router has said so";
+    holes.push_back({lost, "peer " + peer.peer.gateway,
                      "let ICMP (fragmentation needed, packet too big) pass on the way, and raise the MTU of the link "
-                     "that is the smallest, or lower that of the underlay device; the gateway keeps to what the path "
-                     "carries, clamps TCP's MSS, and tells its senders"});
+                     "that is the smallest, or lower that of the underlay device; see that the peer's device takes as "
+                     "much (its MTU; more than " +
+                         std::to_string(kMaxAfXdpPacket.value()) +
+                         " bytes on Linux 6.6 or later, where it was so at its gateway's start); this gateway keeps to "
+                         "what the path carries, clamps TCP's MSS, and tells its senders"});
   }
   problems_.set("paths", holes);
 }

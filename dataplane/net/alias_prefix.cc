@@ -1,8 +1,10 @@
 #include "dataplane/net/alias_prefix.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 #include <string>
+#include <utility>
 
 namespace isthmus {
 namespace {
@@ -14,7 +16,29 @@ std::vector<Prefix> of_family(std::span<const Prefix> prefixes, Family family) {
   return found;
 }
 
-bool overlap(const Prefix& a, const Prefix& b) { return a.contains(b) || b.contains(a); }
+// The place of the first pair with a prefix that overlaps any other one, of this or another pair, unless both are their
+// own aliases. The number of pairs: there is none.
+std::size_t first_overlap(const AliasPrefixes& pairs) {
+  std::vector<std::pair<Prefix, std::size_t>> all;
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    all.emplace_back(pairs[i].own, i);
+    if (pairs[i].alias != pairs[i].own) {
+      all.emplace_back(pairs[i].alias, i);
+    }
+  }
+  std::sort(all.begin(), all.end());
+  std::size_t first = pairs.size();
+  const auto moves = [&](std::size_t i) { return pairs[i].own != pairs[i].alias; };
+  auto widest = all.begin();  // what is inside a prefix follows it
+  for (auto at = all.begin(); at != all.end(); ++at) {
+    if (at == widest || !widest->first.contains(at->first)) {
+      widest = at;
+    } else if (moves(widest->second) || moves(at->second)) {
+      first = std::min({first, widest->second, at->second});
+    }
+  }
+  return first;
+}
 
 }  // namespace
 
@@ -32,22 +56,15 @@ Result<AliasPrefixes> pair_aliases(std::span<const Prefix> pods, std::span<const
         return Error{"the alias " + other[i].to_string() + " is not as large as " + own[i].to_string(), "",
                      "write a block of the same length"};
       }
-      if (own[i] != other[i]) {  // else an address is its own alias
-        pairs.push_back({own[i], other[i]});
-      }
+      pairs.push_back({own[i], other[i]});
     }
   }
-  for (const AliasPrefix& pair : pairs) {
-    const bool taken = std::any_of(pairs.begin(), pairs.end(), [&](const AliasPrefix& each) {
-      return overlap(pair.alias, each.own) ||
-             (&pair != &each && (overlap(pair.alias, each.alias) || overlap(pair.own, each.own)));
-    });
-    if (taken) {
-      return Error{
-          "the alias " + pair.alias.to_string() + " or its block of pods overlaps another block of the cluster", "",
-          "write blocks that overlap nothing"};
-    }
+  if (const auto at = first_overlap(pairs); at < pairs.size()) {
+    return Error{
+        "the alias " + pairs[at].alias.to_string() + " or its block of pods overlaps another block of the cluster", "",
+        "write blocks that overlap nothing"};
   }
+  std::erase_if(pairs, [](const AliasPrefix& pair) { return pair.own == pair.alias; });
   return pairs;
 }
 

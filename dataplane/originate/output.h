@@ -14,7 +14,8 @@ namespace isthmus {
 
 // Frames to send on one device; flushed by the worker once per round.
 struct TxBatch {
-  static constexpr unsigned kCapacity = 4 * kMaxBurst;
+  // What bursts of two devices bring, and one of frames of 9,000 bytes that leave in fragments of 1,280.
+  static constexpr unsigned kCapacity = 12 * kMaxBurst;
   std::array<Frame, kCapacity> frames;
   unsigned count = 0;
 };

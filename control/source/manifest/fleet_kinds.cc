@@ -1,5 +1,4 @@
 // The kinds of isthmus.io/v1alpha1. They are our own, so an unknown key is an error.
-#include <map>
 #include <optional>
 #include <set>
 #include <utility>
@@ -154,21 +153,16 @@ std::optional<ObjectValue> read_gateway(const ObjectText& in) {
   return gateway;
 }
 
-// With those of the members before it.
+// `distinct`: those of the members before it.
 void read_member_aliases(const YamlMap& member, const std::string& path, const std::string& cluster,
-                         ProfileObject& profile, YamlErrors& errors) {
+                         ProfileObject::Member& allowed, DistinctAliases& distinct, YamlErrors& errors) {
   const YamlNode* const node = member.get("aliasCIDRs");
   if (node == nullptr) {
     return;
   }
-  ProfileObject::Member& allowed = profile.members[cluster];
   auto pairs = pair_aliases(allowed.pod_prefixes.value_or(std::vector<Prefix>{}),
                             read_prefixes(member.list("aliasCIDRs"), path + ".aliasCIDRs", errors));
-  std::map<std::string, AliasPrefixes> others;
-  for (const auto& [name, other] : profile.members) {
-    others[name] = other.aliases;
-  }
-  const auto wrong = pairs ? refuse_aliases(cluster, *pairs, others) : std::optional(pairs.error());
+  const auto wrong = pairs ? distinct.add(cluster, *pairs) : std::optional(pairs.error());
   if (wrong) {
     member.error(node->line, path + ".aliasCIDRs: " + wrong->what, wrong->fix);
   } else {
@@ -180,6 +174,7 @@ void read_member_aliases(const YamlMap& member, const std::string& path, const s
 void read_members(const YamlMap& spec, const std::set<std::string>& clusters, ProfileObject& profile,
                   YamlErrors& errors) {
   const std::vector<YamlNode>& members = spec.list("members");
+  DistinctAliases distinct;
   for (std::size_t i = 0; i < members.size(); ++i) {
     const std::string path = item_path("spec.members", i);
     const YamlMap member(&members[i], path, members[i].line, errors);
@@ -202,7 +197,7 @@ void read_members(const YamlMap& spec, const std::set<std::string>& clusters, Pr
     if (member.get("podCIDRs") != nullptr) {
       allowed.pod_prefixes = read_prefixes(member.list("podCIDRs"), path + ".podCIDRs", errors);
     }
-    read_member_aliases(member, path, *cluster, profile, errors);
+    read_member_aliases(member, path, *cluster, allowed, distinct, errors);
     allowed.vip_pools = read_prefixes(member.list("vipPools"), path + ".vipPools", errors);
     const auto limit = [&](std::string_view key, std::optional<std::uint32_t>& out) {
       const YamlNode* node = member.get(key);

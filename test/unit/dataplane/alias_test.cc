@@ -153,6 +153,10 @@ TEST(AliasPrefixes, ArePairedByFamilyAndLength) {
   EXPECT_FALSE(pair({}, {"10.2.0.0/16"}));
   EXPECT_FALSE(pair({"10.1.0.0/16", "10.2.0.0/16"}, {"10.2.0.0/16", "10.3.0.0/16"})) << "an alias inside a block";
   EXPECT_FALSE(pair({"10.1.0.0/16", "10.2.0.0/16"}, {"10.3.0.0/16", "10.3.0.0/16"}));
+  EXPECT_FALSE(pair({"10.1.0.0/16", "10.1.4.0/24"}, {"10.2.0.0/16", "10.3.4.0/24"})) << "a block inside another";
+  EXPECT_FALSE(pair({"10.1.4.0/24", "10.2.0.0/16"}, {"10.2.4.0/24", "10.2.0.0/16"})) << "its own alias, another's too";
+  EXPECT_EQ(pair({"10.1.4.0/24", "10.2.0.0/16"}, {"10.3.4.0/24", "10.2.0.0/16"})->size(), 1U);
+  EXPECT_TRUE(pair({"10.1.0.0/16", "10.1.4.0/24"}, {"10.1.0.0/16", "10.1.4.0/24"})->empty());
 }
 
 }  // namespace

@@ -86,6 +86,25 @@ TEST(FleetKinds, AnAliasIsOfOneClusterAndOfAddressesThatSomebodyCanHave) {
                                  "addresses (169.254.0.0/16), cannot be used"));
 }
 
+// As many as a profile can say, which would take minutes by comparing each with each.
+TEST(FleetKinds, AliasesOfManyClustersAreToldApart) {
+  std::string names, members;
+  for (unsigned i = 0; i < 40; ++i) {
+    std::string pods, aliases;
+    for (unsigned n = 0; n < 1024; ++n) {
+      const std::string block = std::to_string(n >> 8) + "." + std::to_string(n & 255) + ".";
+      pods += (n == 0 ? "" : ", ") + std::string("10.") + block + "0/30";
+      aliases += (n == 0 ? "" : ", ") + std::string("100.") + block + std::to_string(4 * i) + "/30";
+    }
+    const std::string name = "c" + std::to_string(i);
+    names += (i == 0 ? "" : ", ") + name;
+    members += "  - {cluster: " + name + ", podCIDRs: [" + pods + "], aliasCIDRs: [" + aliases + "]}\n";
+  }
+  const auto profile =
+      read_one<ProfileObject>(std::string(kProfile) + "spec:\n  clusters: [" + names + "]\n  members:\n" + members, "");
+  EXPECT_EQ(profile.members.at("c39").aliases.size(), 1024U);
+}
+
 TEST(FleetKinds, AProfileLinksClusters) {
   const auto profile = read_one<ProfileObject>(
       std::string(kProfile) + "spec: {clusters: [east, west, north], maxConnectedClusters: 511}\n", "");
