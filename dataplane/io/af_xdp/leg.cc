@@ -49,7 +49,7 @@ Result<Leg> open_interface(const AfXdpOptions& options, std::optional<bool> long
   settings.heartbeat_timeout_ms = options.heartbeat_timeout_ms;
   settings.beside = options.beside && before == nullptr;
   settings.engine_down_passes = !options.fleet_traffic_on_engine_down_drops;
-  settings.fragments = facts->mtu > kMaxSingleBufferMtu;
+  settings.fragments = takes_long || facts->mtu > kMaxSingleBufferMtu;  // the MTU may be raised again
   settings.longest = takes_long ? kMaxLongPacket : kMaxAfXdpPacket;
   settings.orphan_timeout_ms = options.kernel_forwarding_hold_ms;
   if (!options.point_to_point) {

@@ -197,6 +197,7 @@ TEST_F(AfXdpDeviceTest, ABurstOfJumboPacketsTakesNoMoreLongChunksThanThereAre) {
       step))
       << arrived;
   EXPECT_GT(arrived, 0u);
+  EXPECT_EQ(forwarder.left().counters().oversize, 0u) << "none is too long";
   EXPECT_TRUE(eventually([&] { return forwarder.pool().long_available() == all; }, step));
   server.reset();
   expect_all_arrive(kLeft, "left", kRight, "right", 50, 8972, step);
