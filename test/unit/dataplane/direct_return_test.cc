@@ -8,6 +8,7 @@
 
 #include "test/support/fragments.h"
 #include "test/support/path_rig.h"
+#include "test/unit/dataplane/dsr_option.h"
 #include "test/unit/dataplane/policy_builder.h"
 
 namespace isthmus::test {
@@ -15,17 +16,6 @@ namespace {
 
 constexpr PeerId kOwnNode{9}, kWestNode{10}, kWestOtherNode{11};
 constexpr std::uint32_t kOverhead = 50, kOption = 12;  // over IPv4
-
-// The option as Cilium expects it: class 0x014b, type 0x81, length in words, address, port, two bytes of padding.
-FrameBytes option_of(const Endpoint& service) {
-  const bool v4 = service.address.is_ipv4();
-  FrameBytes bytes{0x01, 0x4b, 0x81, static_cast<std::uint8_t>(v4 ? 2 : 5)};
-  const auto& address = service.address.bytes();
-  bytes.insert(bytes.end(), v4 ? address.end() - 4 : address.begin(), address.end());
-  bytes.insert(bytes.end(),
-               {static_cast<std::uint8_t>(service.port >> 8), static_cast<std::uint8_t>(service.port), 0, 0});
-  return bytes;
-}
 
 PathRig::Options asked(bool direct = true) {
   PathRig::Options options;
@@ -112,7 +102,7 @@ TEST(DirectReturn, TcpHasTheOptionInItsSynsAlone) {
       const Endpoint client = v4 ? f.at.client : f.at.client6, to = v4 ? f.at.west : f.at.west6;
       const Endpoint vip = v4 ? f.at.remote_service : f.at.service6;
       for (unsigned again = 0; again < 2; ++again) {
-        f.expect_sent(f.rig.from_local(tcp(client, vip)), f.west_node, client, to, option_of(vip));
+        f.expect_sent(f.rig.from_local(tcp(client, vip)), f.west_node, client, to, dsr_option(vip));
       }
       for (const int flags : {kAck | 0, kAck | 0, kFin | kAck, kRst | 0}) {
         const PacketSpec later = tcp(client, vip, static_cast<std::uint8_t>(flags)).with_payload(100);
@@ -128,7 +118,7 @@ TEST(DirectReturn, UdpHasItInAllPackets) {
     const Endpoint client = v4 ? f.at.client : f.at.client6, to = v4 ? f.at.west : f.at.west6;
     const Endpoint vip = v4 ? f.at.remote_service : f.at.service6;
     for (unsigned packet = 0; packet < 3; ++packet) {
-      f.expect_sent(f.rig.from_local(udp(client, vip).with_payload(33)), f.west_node, client, to, option_of(vip));
+      f.expect_sent(f.rig.from_local(udp(client, vip).with_payload(33)), f.west_node, client, to, dsr_option(vip));
     }
   }
 }
@@ -139,7 +129,7 @@ TEST(DirectReturn, ABackendOfOurOwnClusterSeesTheClientsAddress) {
     const Output out = f.rig.from_local(tcp(f.at.client, f.at.local_service)).only();
     EXPECT_EQ(out.packet.outer_destination, f.own_node);
     EXPECT_EQ(out.packet.source, direct ? f.at.client.address : f.at.translation);
-    EXPECT_EQ(out.packet.outer_options, direct ? option_of(f.at.local_service) : kNone);
+    EXPECT_EQ(out.packet.outer_options, direct ? dsr_option(f.at.local_service) : kNone);
     EXPECT_EQ(f.flow().translated_client, direct ? f.at.client.address : f.at.translation);
   }
 }
@@ -147,7 +137,7 @@ TEST(DirectReturn, ABackendOfOurOwnClusterSeesTheClientsAddress) {
 TEST(DirectReturn, ClientsBehindOurNodesTunnelsToo) {
   Fleet f;
   const PacketSpec opening = f.rig.tunnelled(tcp(f.at.client, f.at.remote_service), f.own_node, kClientIdentity);
-  f.expect_sent(f.rig.from_underlay(opening), f.west_node, f.at.client, f.at.west, option_of(f.at.remote_service));
+  f.expect_sent(f.rig.from_underlay(opening), f.west_node, f.at.client, f.at.west, dsr_option(f.at.remote_service));
 }
 
 TEST(DirectReturn, NobodyElseIsAskedToAnswer) {
@@ -178,7 +168,7 @@ TEST(DirectReturn, NobodyElseIsAskedToAnswer) {
 TEST(DirectReturn, AGatewayThatComesTakesNewConnections) {
   Fleet f;
   f.expect_sent(f.rig.from_local(tcp(f.at.client, f.at.remote_service)), f.west_node, f.at.client, f.at.west,
-                option_of(f.at.remote_service));
+                dsr_option(f.at.remote_service));
   f.rig.set_clusters({PathRig::kWestGateway});
   f.expect_sent(f.rig.from_local(tcp(f.at.client, f.at.remote_service, kAck)), f.west_node, f.at.client, f.at.west,
                 kNone);
@@ -251,7 +241,7 @@ TEST(DirectReturn, TheOptionTakesItsShareOfTheMtu) {
   const std::size_t most = 1500 - kOverhead - kOption - 28;
   const PacketSpec datagram = udp(f.at.client, f.at.remote_service).with_df();
   f.expect_sent(f.rig.from_local(PacketSpec(datagram).with_payload(most)), f.west_node, f.at.client, f.at.west,
-                option_of(f.at.remote_service));
+                dsr_option(f.at.remote_service));
   const Outcome refused = f.rig.from_local(PacketSpec(datagram).with_payload(most + 1));
   EXPECT_EQ(refused.only().packet.icmp_type, 3);
   EXPECT_EQ(refused.only().packet.icmp_rest & 0xffff, 1500 - kOverhead - kOption);
@@ -268,7 +258,7 @@ TEST(DirectReturn, FragmentsHaveTheOptionEach) {
   ASSERT_EQ(outcome.out.size(), 3u) << outcome.text();
   std::vector<FrameBytes> parts;
   for (const Output& out : outcome.out) {
-    EXPECT_EQ(out.packet.outer_options, option_of(f.at.remote_service));
+    EXPECT_EQ(out.packet.outer_options, dsr_option(f.at.remote_service));
     EXPECT_LE(out.bytes.size(), 1514u);
     constexpr std::ptrdiff_t kInner = 14 + kOverhead + kOption;
     parts.push_back({out.bytes.begin() + kInner, out.bytes.end()});
@@ -293,7 +283,7 @@ TEST(DirectReturn, TunnelPacketsInFragmentsHaveTheOptionOnce) {
   const Dissected whole = joined(parts);
   EXPECT_TRUE(whole.errors.empty()) << whole.text();
   EXPECT_EQ(whole.payload, 1280u - 48);
-  EXPECT_EQ(whole.outer_options, option_of(f.at.service6));
+  EXPECT_EQ(whole.outer_options, dsr_option(f.at.service6));
 }
 
 // The node knows the connection, or its pod answers with a reset.
@@ -316,12 +306,12 @@ TEST(DirectReturn, ABackendThatIsElsewhereIsFollowed) {
   EXPECT_EQ(f.rig.from_local(tcp(f.at.client, f.at.remote_service)).out.size(), 1u);
   f.place(f.at.west, kWestOtherNode);
   f.expect_sent(f.rig.from_local(udp(f.at.client, f.at.remote_service)), other, f.at.client, f.at.west,
-                option_of(f.at.remote_service));
+                dsr_option(f.at.remote_service));
   f.expect_sent(f.rig.from_local(tcp(f.at.client, f.at.remote_service)), other, f.at.client, f.at.west,
-                option_of(f.at.remote_service));
+                dsr_option(f.at.remote_service));
   f.place(f.at.west, kNoPeer);
   f.expect_sent(f.rig.from_local(udp(f.at.client, f.at.remote_service)), other, f.at.client, f.at.west,
-                option_of(f.at.remote_service));
+                dsr_option(f.at.remote_service));
   EXPECT_EQ(f.rig.from_local(udp(later, f.at.remote_service)).drops.count("no_live_gateway"), 1u)
       << "new ones have no way";
   EXPECT_EQ(f.rig.flows().size(), 2u);
@@ -331,10 +321,10 @@ TEST(DirectReturn, ABackendThatIsElsewhereIsFollowed) {
 TEST(DirectReturn, AClientMayUseItsPortAgain) {
   for (const int last : {kAck | 0, kFin | kAck, kRst | 0}) {
     Fleet f;
-    f.expect_to_west(tcp(f.at.client, f.at.remote_service), option_of(f.at.remote_service));
+    f.expect_to_west(tcp(f.at.client, f.at.remote_service), dsr_option(f.at.remote_service));
     f.expect_to_west(tcp(f.at.client, f.at.remote_service, kAck), kNone);
     f.expect_to_west(tcp(f.at.client, f.at.remote_service, static_cast<std::uint8_t>(last)), kNone);
-    f.expect_to_west(tcp(f.at.client, f.at.remote_service), option_of(f.at.remote_service));
+    f.expect_to_west(tcp(f.at.client, f.at.remote_service), dsr_option(f.at.remote_service));
     EXPECT_EQ(f.flow().established, last == kAck);
     EXPECT_EQ(f.rig.counters().connections.half_open, last == kAck ? 0u : 1u);
   }
@@ -343,7 +333,7 @@ TEST(DirectReturn, AClientMayUseItsPortAgain) {
 TEST(DirectReturn, ABackendThatIsNoLongerOneIsLeft) {
   Fleet f;
   f.place(f.second, kWestOtherNode);
-  f.expect_to_west(tcp(f.at.client, f.at.remote_service), option_of(f.at.remote_service));
+  f.expect_to_west(tcp(f.at.client, f.at.remote_service), dsr_option(f.at.remote_service));
   f.expect_to_west(tcp(f.at.client, f.at.remote_service, kAck), kNone);
   f.rig.set_backends(f.at.remote_service, 1, {backend(2, f.second, 2)}, {0});
   f.expect_sent(f.rig.from_local(tcp(f.at.client, f.at.remote_service, kAck)), Actors::ip("192.0.2.61"), f.at.client,
@@ -374,7 +364,7 @@ TEST(DirectReturn, PolicyIsAskedAsForAnyService) {
   Fleet f;
   PolicyDelta denying;
   denying.select(kOfWest, {kWestIdentity}).egress(kClientIdentity, {false, {deny(kOfWest, kTcpNumber, 9000, 9000)}});
-  f.expect_to_west(tcp(f.at.client, f.at.remote_service), option_of(f.at.remote_service));
+  f.expect_to_west(tcp(f.at.client, f.at.remote_service), dsr_option(f.at.remote_service));
   ASSERT_TRUE(f.rig.engine().publish(denying.delta).ok());
   for (const int flags : {kAck | 0, kSyn | 0}) {
     const Outcome outcome = f.rig.from_local(tcp(f.at.client, f.at.remote_service, static_cast<std::uint8_t>(flags)));
@@ -419,11 +409,11 @@ TEST(DirectReturn, SourceRangesAndAffinityHold) {
     ASSERT_TRUE(f.rig.engine().publish(delta).ok());
   };
   choose(0);
-  f.expect_to_west(tcp(f.at.client, f.at.remote_service), option_of(f.at.remote_service));
+  f.expect_to_west(tcp(f.at.client, f.at.remote_service), dsr_option(f.at.remote_service));
   choose(1);
   const Endpoint again{f.at.client.address, 40001};
   f.expect_sent(f.rig.from_local(tcp(again, f.at.remote_service)), f.west_node, again, f.at.west,
-                option_of(f.at.remote_service));
+                dsr_option(f.at.remote_service));
   const Outcome outside = f.rig.from_local(tcp({Actors::ip("10.1.0.77"), 40000}, f.at.remote_service));
   EXPECT_EQ(outside.drops, (std::map<std::string, std::uint64_t>{{"source_range", 1}}));
 }
@@ -431,7 +421,7 @@ TEST(DirectReturn, SourceRangesAndAffinityHold) {
 // The node would answer the alias, and nobody translates what comes past us.
 TEST(DirectReturn, ClustersWithAliasesAreAsWithout) {
   Fleet f;
-  f.expect_to_west(tcp(f.at.client, f.at.remote_service), option_of(f.at.remote_service));
+  f.expect_to_west(tcp(f.at.client, f.at.remote_service), dsr_option(f.at.remote_service));
   TableDelta delta;
   delta.aliases = AliasPrefixes{{*Prefix::parse("10.1.0.0/16"), *Prefix::parse("10.101.0.0/16")}};
   delta.changed_clusters = {{ClusterId{1}, true, true, {*Prefix::parse("10.101.0.0/16")}, {}}};
@@ -469,7 +459,7 @@ TEST(DirectReturn, ConnectionsOutliveTheProcess) {
     // The ring changes with the process: only the connection knows the first backend.
     f.rig.set_backends(vip, 1, {backend(1, f.at.west, 2), backend(2, f.second, 2)}, {restarted ? 1u : 0u});
     const PacketSpec packet = tcp(f.at.client, vip, restarted ? kAck : kSyn);
-    f.expect_sent(f.rig.from_local(packet), f.west_node, f.at.client, f.at.west, restarted ? kNone : option_of(vip));
+    f.expect_sent(f.rig.from_local(packet), f.west_node, f.at.client, f.at.west, restarted ? kNone : dsr_option(vip));
   }
   std::filesystem::remove_all(directory);
 }

@@ -10,23 +10,13 @@
 #include <vector>
 
 #include "test/support/path_rig.h"
+#include "test/unit/dataplane/dsr_option.h"
 
 namespace isthmus::test {
 
 inline constexpr std::uint32_t kWorld = 2;
 
 [[nodiscard]] inline Endpoint at(const char* address, std::uint16_t port) { return {Actors::ip(address), port}; }
-
-// The option as Cilium sends it: class 0x014b, type 0x81, length in words, address, port, two bytes of padding.
-[[nodiscard]] inline FrameBytes dsr_option(const Endpoint& service) {
-  const bool v4 = service.address.is_ipv4();
-  FrameBytes bytes{0x01, 0x4b, 0x81, static_cast<std::uint8_t>(v4 ? 2 : 5)};
-  const auto& address = service.address.bytes();
-  bytes.insert(bytes.end(), v4 ? address.end() - 4 : address.begin(), address.end());
-  bytes.insert(bytes.end(),
-               {static_cast<std::uint8_t>(service.port >> 8), static_cast<std::uint8_t>(service.port), 0, 0});
-  return bytes;
-}
 
 class Dsr : public ::testing::Test {
  protected:
