@@ -6,6 +6,7 @@
 
 #include "dataplane/io/af_xdp/shared_umem.h"
 #include "lab.h"
+#include "xdp/loader/steer_program.h"
 
 namespace isthmus {
 namespace {
@@ -37,6 +38,14 @@ class AfXdpDeviceTest : public testing::Test {
   }
   // Runs `step` for a first heartbeat, then sends from 32 flows and waits until every datagram has arrived exactly
   // once, while `step` forwards.
+  // Of an interface with a larger MTU, before Linux 6.6.
+  [[nodiscard]] static bool receives_short_packets_only(const Device& device) {
+    if (SteerProgram::kernel_gathers()) {
+      return false;
+    }
+    EXPECT_EQ(device.mtu(), kMaxAfXdpPacket);
+    return true;
+  }
   void expect_all_arrive(const char* from, const char* from_where, const char* to, const char* to_where, unsigned count,
                          std::size_t length, const std::function<void()>& step) {
     auto server = socket_at(to_where, to, kPort);
@@ -152,6 +161,9 @@ TEST_P(EveryMode, PacketsOfAJumboInterfaceAreForwardedWhole) {
   AfXdpOptions options;
   options.mode = GetParam();
   open(options);
+  if (receives_short_packets_only(*left_)) {
+    return;
+  }
   EXPECT_EQ(left_->mtu(), Bytes{9000});
   Forwarder forwarder(*left_, right_.get());
   const auto step = [&] { forwarder.round(); };
@@ -177,6 +189,9 @@ TEST_P(EveryMode, PacketsOfAJumboInterfaceAreForwardedWhole) {
 TEST_F(AfXdpDeviceTest, ABurstOfJumboPacketsTakesNoMoreLongChunksThanThereAre) {
   make(9000);
   open({});
+  if (receives_short_packets_only(*left_)) {
+    return;
+  }
   Forwarder forwarder(*left_, right_.get(), WorkerId{0}, 1, 1024);
   const auto step = [&] { forwarder.round(); };
   const std::uint32_t all = forwarder.pool().long_available();
@@ -209,6 +224,9 @@ TEST_F(AfXdpDeviceTest, AnMtuThatIsRaisedBesideAJumboInterfaceIsCarriedOrToldAsA
   lab_->at("gateway");
   sh("ip link set dev d0 mtu 3600");
   open({});
+  if (receives_short_packets_only(*left_)) {
+    return;
+  }
   Forwarder forwarder(*left_, right_.get());
   const auto step = [&] { forwarder.round(); };
   expect_all_arrive(kLeft, "left", kRight, "right", 50, 3000, step);
@@ -229,6 +247,9 @@ TEST_F(AfXdpDeviceTest, AnInterfaceMadeAnewAsJumboBesideAnotherCarriesJumboPacke
   lab_->at("gateway");
   sh("ip link set dev u0 mtu 1500");
   open({});
+  if (receives_short_packets_only(*right_)) {
+    return;
+  }
   Forwarder forwarder(*left_, right_.get());
   const auto step = [&] { forwarder.round(); };
   expect_all_arrive(kLeft, "left", kRight, "right", 50, 1000, step);
@@ -246,6 +267,9 @@ TEST_F(AfXdpDeviceTest, AnInterfaceMadeAnewAsJumboBesideAnotherCarriesJumboPacke
 TEST_F(AfXdpDeviceTest, AnInterfaceThatDoesNotSendLeavesLongChunksToOthers) {
   make(9000);
   open({});
+  if (receives_short_packets_only(*left_)) {
+    return;
+  }
   Forwarder forwarder(*left_, right_.get());
   const std::uint32_t all = forwarder.pool().long_available();
   auto client = socket_at("left", kLeft);
@@ -267,6 +291,9 @@ TEST_F(AfXdpDeviceTest, AnInterfaceWithAnMtuAboveLongChunksReportsItsReducedMtu)
   AfXdpOptions options;
   options.mode = XdpMode::kNative;
   open(options);
+  if (receives_short_packets_only(*left_)) {
+    return;
+  }
   EXPECT_EQ(left_->mtu(), Bytes{3 * 4096 - 256 - 14});
   Forwarder forwarder(*left_, right_.get());
   expect_all_arrive(kLeft, "left", kRight, "right", 100, 3000, [&] { forwarder.round(); });
