@@ -65,10 +65,15 @@ class DeviceQueue {
   // Takes frames from the front; returns how many were accepted (their chunks now belong to the queue and go back to
   // the pool when sent). The rest stays with the caller.
   virtual unsigned transmit(std::span<const Frame> frames) noexcept = 0;
+  // Frames that are the kernel's, of a device that shares_with_host(). All are taken; what finds no room is lost, and
+  // counted.
+  virtual void to_host(std::span<const Frame> frames) noexcept { static_cast<void>(frames); }
   // End of a worker round: kicks the kernel where needed, collects completions.
   virtual void flush() noexcept = 0;
   // File descriptors that become readable when frames arrive; empty for devices that can only be polled.
   [[nodiscard]] virtual std::span<const int> wait_fds() const noexcept = 0;
+  // How long a worker may sleep without looking, microseconds; 0: until a descriptor is readable.
+  [[nodiscard]] virtual std::uint32_t longest_sleep_us() const noexcept { return 0; }
   // Before the worker sleeps: asks for a wake-up. Returns false if frames are already waiting (do not sleep).
   virtual bool arm() noexcept = 0;
   // For a successor process; nothing, where there is nothing to hand over. Control thread, while the worker stands.
@@ -103,6 +108,11 @@ class Device {
   [[nodiscard]] virtual unsigned queues() const noexcept = 0;
   // Whether frames longer than a chunk can arrive: the pools of its queues should have long chunks.
   [[nodiscard]] virtual bool has_long_packets() const noexcept { return false; }
+  // Bytes in front of each chunk that it needs for itself: FramePool::Options::reserved is the most of an engine's.
+  [[nodiscard]] virtual std::uint32_t reserved_bytes() const noexcept { return 0; }
+  // Whether everything that arrives at its interface comes to the queues: what is not ours by the rules of steer() goes
+  // back to the kernel by DeviceQueue::to_host().
+  [[nodiscard]] virtual bool shares_with_host() const noexcept { return false; }
   // Whether it is the one that tunnels go through, and the realm of the engine's flow keys. Control thread, once,
   // before open_queue().
   virtual void join(bool underlay, Realm realm) { static_cast<void>(underlay), static_cast<void>(realm); }

@@ -90,6 +90,7 @@ std::unique_ptr<FramePool> FramePool::make(const Options& options, int memory, v
   pool->base_ = static_cast<std::uint8_t*>(base);
   pool->bytes_ = bytes_of(options);
   pool->chunk_bytes_ = options.chunk_bytes;
+  pool->reserved_ = options.reserved;
   pool->chunks_ = options.chunks;
   pool->pages_ = pages;
   pool->free_ = std::make_unique<std::uint32_t[]>(options.chunks);

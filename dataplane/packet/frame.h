@@ -56,6 +56,7 @@ class FramePool {
     std::uint32_t chunk_bytes = 4096;          // 2048 or 4096
     FramePages pages = FramePages::kReserved;  // the first kind to try; falls back to the following ones
     std::uint32_t long_chunks = 0;             // beside `chunks`; each takes kChunksOfLong times their memory
+    std::uint32_t reserved = 0;                // bytes in front of each chunk that frames leave to a device
   };
   [[nodiscard]] static Result<std::unique_ptr<FramePool>> create(const Options& options);
   // The pool of another process, whose memory() is `memory` (taken): all chunks have an owner; those that have none are
@@ -99,14 +100,16 @@ class FramePool {
   [[nodiscard]] FramePages pages() const noexcept { return pages_; }
   // Descriptor of the memory, for a successor process.
   [[nodiscard]] int memory() const noexcept { return memory_; }
+  // The first byte of a chunk that frames may use; before it lie the reserved ones.
   [[nodiscard]] std::uint8_t* chunk_start(std::uint32_t chunk) const noexcept {
-    return base_ + static_cast<std::size_t>(chunk) * chunk_bytes_;
+    return base_ + static_cast<std::size_t>(chunk) * chunk_bytes_ + reserved_;
   }
+  [[nodiscard]] std::uint32_t reserved() const noexcept { return reserved_; }
   // The longest frame, in bytes, that fits behind the headroom of any chunk, and of one that is not long.
   [[nodiscard]] std::uint32_t max_frame() const noexcept {
-    return (long_chunks_ == 0 ? 1 : kChunksOfLong) * chunk_bytes_ - kFrameHeadroom;
+    return (long_chunks_ == 0 ? 1 : kChunksOfLong) * chunk_bytes_ - reserved_ - kFrameHeadroom;
   }
-  [[nodiscard]] std::uint32_t max_short_frame() const noexcept { return chunk_bytes_ - kFrameHeadroom; }
+  [[nodiscard]] std::uint32_t max_short_frame() const noexcept { return chunk_bytes_ - reserved_ - kFrameHeadroom; }
   // The longest one in that chunk.
   [[nodiscard]] std::uint32_t max_frame(std::uint32_t chunk) const noexcept {
     return is_long(chunk) ? max_frame() : max_short_frame();
@@ -121,7 +124,7 @@ class FramePool {
   int memory_ = -1;
   std::uint8_t* base_ = nullptr;
   std::size_t bytes_ = 0;
-  std::uint32_t chunk_bytes_ = 0;
+  std::uint32_t chunk_bytes_ = 0, reserved_ = 0;
   std::uint32_t chunks_ = 0;
   std::uint32_t long_chunks_ = 0;
   std::uint32_t free_count_ = 0, long_free_count_ = 0;

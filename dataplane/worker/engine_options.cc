@@ -33,6 +33,9 @@ FramePool::Options frames_of_worker(const EngineOptions& options, std::span<cons
   const bool with_long =
       std::any_of(devices.begin(), devices.end(), [](const auto& device) { return device->has_long_packets(); });
   memory.long_chunks = with_long ? memory.chunks / kChunksBesideLong : 0;
+  for (const auto& device : devices) {
+    memory.reserved = std::max(memory.reserved, device->reserved_bytes());
+  }
   return memory;
 }
 

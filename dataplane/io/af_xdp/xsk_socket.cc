@@ -96,6 +96,7 @@ Status XskSocket::setup(const Umem& umem) {
     area.addr = reinterpret_cast<std::uintptr_t>(pool_.base());
     area.len = pool_.bytes();
     area.chunk_size = pool_.chunk_bytes();
+    area.headroom = pool_.reserved();
     if (setsockopt(fd_.get(), SOL_XDP, XDP_UMEM_REG, &area, sizeof area) != 0) {
       return failure("cannot register the frames' memory area", errno);
     }
