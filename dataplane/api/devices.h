@@ -64,6 +64,32 @@ inline constexpr Bytes kMaxForwardedPacket{4096 - 256 - 320 - 14};
 // Counters of an interface's steer program. Fails where there is none, or one of another version.
 [[nodiscard]] Result<SteerCounters> steer_counters(const std::string& interface);
 
+// The memory that DPDK has for itself (rings, descriptors; frames are the engine's), and its pages.
+enum class DpdkPages : std::uint8_t {
+  kAuto,
+  kHuge,
+  kOrdinary
+};  // kAuto: huge ones if any are free, or a NIC needs them
+struct DpdkMemory {
+  DpdkPages pages = DpdkPages::kAuto;
+  std::uint32_t megabytes = 64;
+  friend bool operator==(const DpdkMemory&, const DpdkMemory&) = default;
+};
+struct DpdkOptions {
+  // What DPDK's devargs name: an address of the PCI bus ("0000:00:05.0"), or a driver of its own with a number
+  // ("net_memif0"); with arguments behind commas.
+  std::string device;
+  std::uint32_t ring_entries = kDefaultRingEntries;  // of each queue; drivers may have other limits
+  std::uint32_t mtu = 0;                             // 0: as it is
+  DpdkMemory memory;                                 // the same for all devices of a process
+};
+// The longest IP packet that a DPDK device receives and sends: what a chunk holds behind DPDK's message buffer.
+inline constexpr std::uint32_t kDpdkReserved = 192;
+inline constexpr Bytes kMaxDpdkPacket{4096 - kDpdkReserved - kFrameHeadroom - 14};
+// Loads the module isthmus-dpdk.so (package isthmus-dpdk), which brings DPDK's libraries. Error: it is not there or of
+// another version, DPDK does not start, or the device cannot be used.
+[[nodiscard]] Result<std::unique_ptr<Device>> open_dpdk(const DpdkOptions& options);
+
 // Frames that one lane of a memory device holds in each direction.
 inline constexpr std::uint32_t kDefaultLaneFrames = 4096;
 

@@ -1,0 +1,144 @@
+#include "dataplane/io/dpdk/dpdk_queue.h"
+
+#include <rte_interrupts.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+namespace isthmus {
+
+void DpdkQueue::use_interrupts() noexcept {
+  if (!setup_.receives) {
+    return;
+  }
+  UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll.valid() || rte_eth_dev_rx_intr_ctl_q(port_, setup_.queue, epoll.get(), RTE_INTR_EVENT_ADD, nullptr) != 0) {
+    return;
+  }
+  epoll_ = std::move(epoll);
+  epoll_number_ = epoll_.get();
+}
+
+// A received buffer as a frame. False: it is lost, and counted.
+bool DpdkQueue::adopt(rte_mbuf* mbuf, Frame& frame) noexcept {
+  if (!setup_.mempool->owns(mbuf) || mbuf->nb_segs != 1) [[unlikely]] {
+    return copy_in(mbuf, frame);
+  }
+  frame.data = rte_pktmbuf_mtod(mbuf, std::uint8_t*);
+  frame.length = mbuf->data_len;
+  frame.chunk = setup_.mempool->chunk_of(mbuf);
+  return true;
+}
+
+bool DpdkQueue::copy_in(rte_mbuf* mbuf, Frame& frame) noexcept {
+  const std::uint32_t length = mbuf->pkt_len;
+  const bool fits = length <= pool_.max_frame();
+  const std::uint32_t chunk = fits ? pool_.allocate_for(length) : kNoChunk;
+  if (chunk != kNoChunk) {
+    frame = Frame{pool_.chunk_start(chunk) + kFrameHeadroom, length, chunk};
+    const void* bytes = rte_pktmbuf_read(mbuf, 0, length, frame.data);
+    if (bytes != frame.data) {
+      std::memcpy(frame.data, bytes, length);
+    }
+    counters_.copied.add(1);
+  } else {
+    (fits ? counters_.rx_no_frame : counters_.oversize).add(1);
+  }
+  rte_pktmbuf_free(mbuf);
+  return chunk != kNoChunk;
+}
+
+unsigned DpdkQueue::receive(std::span<Frame> out) noexcept {
+  if (!setup_.receives || out.empty()) {
+    return 0;
+  }
+  std::array<rte_mbuf*, kMaxBurst> mbufs;
+  const unsigned room = std::min<unsigned>(static_cast<unsigned>(out.size()), kMaxBurst);
+  const unsigned arrived = rte_eth_rx_burst(port_, setup_.queue, mbufs.data(), static_cast<std::uint16_t>(room));
+  unsigned n = 0;
+  std::uint64_t bytes = 0;
+  for (unsigned i = 0; i < arrived; ++i) {
+    if (adopt(mbufs[i], out[n])) [[likely]] {
+      bytes += out[n].length;
+      ++n;
+    }
+  }
+  if (arrived != 0) {
+    counters_.rx_packets.add(n);
+    counters_.rx_bytes.add(bytes);
+  }
+  return n;
+}
+
+// Frames of one kind, at most a burst; those that are not accepted stay with the caller.
+unsigned DpdkQueue::send(std::span<const Frame> frames) noexcept {
+  std::array<rte_mbuf*, kMaxBurst> mbufs;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    mbufs[i] = setup_.mempool->begin_send(frames[i], padded_length(frames[i]));
+  }
+  const auto count = static_cast<std::uint16_t>(frames.size());
+  const unsigned sent = rte_eth_tx_burst(port_, setup_.queue, mbufs.data(), count);
+  for (unsigned i = sent; i < count; ++i) {
+    setup_.mempool->end_send(*mbufs[i]);
+  }
+  return sent;
+}
+
+// A long chunk has no message buffer: what of it is short enough is copied into one that has. False: there is no room.
+bool DpdkQueue::send_long(const Frame& frame) noexcept {
+  if (frame.length > pool_.max_short_frame()) {
+    counters_.tx_refused.add(1);
+    pool_.release(frame.chunk);
+    return true;
+  }
+  const std::uint32_t chunk = pool_.allocate();
+  if (chunk == kNoChunk) {
+    return false;
+  }
+  const Frame copy{pool_.chunk_start(chunk) + kFrameHeadroom, frame.length, chunk};
+  std::memcpy(copy.data, frame.data, frame.length);
+  const bool sent = send({&copy, 1}) == 1;
+  counters_.copied.add(sent ? 1 : 0);
+  pool_.release(sent ? frame.chunk : chunk);
+  return sent;
+}
+
+unsigned DpdkQueue::transmit(std::span<const Frame> frames) noexcept {
+  unsigned accepted = 0;
+  std::uint64_t bytes = 0;
+  while (accepted < frames.size()) {
+    const std::span<const Frame> rest = frames.subspan(accepted);
+    const auto is_long = [this](const Frame& frame) { return pool_.is_long(frame.chunk); };
+    const auto run = static_cast<std::size_t>(std::find_if(rest.begin(), rest.end(), is_long) - rest.begin());
+    const std::size_t tried = std::clamp<std::size_t>(run, 1, kMaxBurst);
+    const unsigned sent = run == 0 ? unsigned{send_long(rest.front())} : send(rest.first(tried));
+    for (const Frame& frame : rest.first(sent)) {
+      bytes += std::max(frame.length, kShortestFrame);
+    }
+    accepted += sent;
+    if (sent < tried) {
+      counters_.tx_full.add(frames.size() - accepted);
+      break;
+    }
+  }
+  counters_.tx_packets.add(accepted);
+  counters_.tx_bytes.add(bytes);
+  return accepted;
+}
+
+std::span<const int> DpdkQueue::wait_fds() const noexcept {
+  return {&epoll_number_, epoll_.valid() ? std::size_t{1} : std::size_t{0}};
+}
+
+bool DpdkQueue::arm() noexcept {
+  if (!epoll_.valid()) {
+    return true;
+  }
+  rte_epoll_event event;
+  static_cast<void>(rte_epoll_wait(epoll_.get(), &event, 1, 0));  // takes the last wake-up back
+  return rte_eth_dev_rx_intr_enable(port_, setup_.queue) == 0 && rte_eth_rx_queue_count(port_, setup_.queue) <= 0;
+}
+
+}  // namespace isthmus

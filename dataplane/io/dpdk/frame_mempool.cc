@@ -1,0 +1,138 @@
+#include "dataplane/io/dpdk/frame_mempool.h"
+
+#include <rte_errno.h>
+#include <rte_memory.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "dataplane/base/memory_area.h"
+
+namespace isthmus {
+namespace {
+
+constexpr const char* kOperations = "isthmus_frames";
+
+FrameMempool* mempool_behind(const rte_mempool* mempool) noexcept {
+  return static_cast<FrameMempool*>(mempool->pool_data);
+}
+
+// Once for the process: the operations are found by their name. Negative: -errno.
+int register_operations() noexcept {
+  static const int index = [] {
+    rte_mempool_ops ops{};
+    std::strncpy(ops.name, kOperations, sizeof ops.name - 1);
+    ops.alloc = [](rte_mempool* mempool) {
+      mempool->pool_data = mempool->pool_config;
+      return 0;
+    };
+    ops.free = [](rte_mempool*) {};
+    ops.enqueue = [](rte_mempool* mempool, void* const* objects, unsigned count) {
+      return mempool_behind(mempool)->enqueue(objects, count);
+    };
+    ops.dequeue = [](rte_mempool* mempool, void** objects, unsigned count) {
+      return mempool_behind(mempool)->dequeue(objects, count);
+    };
+    ops.get_count = [](const rte_mempool* mempool) { return mempool_behind(mempool)->frames().available(); };
+    return rte_mempool_register_ops(&ops);
+  }();
+  return index;
+}
+
+std::size_t page_bytes(const FramePool& pool) noexcept {
+  return pool.pages() == FramePages::kReserved ? kHugePageBytes : static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+Error no_mempool(int error) {
+  return Error{"DPDK cannot make a mempool of the frames: " + std::string(rte_strerror(error)), "engine.frames",
+               "lower engine.frames, or raise engine.dpdk.memory_mb"};
+}
+
+}  // namespace
+
+FrameMempool::FrameMempool(FramePool& pool)
+    : pool_(pool), shift_(static_cast<unsigned>(std::countr_zero(pool.chunk_bytes()))) {}
+
+Result<std::unique_ptr<FrameMempool>> FrameMempool::create(FramePool& pool, int socket) {
+  if (pool.reserved() < kReserved) {
+    return Error{"frames leave " + std::to_string(pool.reserved()) + " bytes to devices, and DPDK needs " +
+                     std::to_string(kReserved),
+                 "frame pool", "make the pool with what its devices reserve"};
+  }
+  std::unique_ptr<FrameMempool> mempool(new FrameMempool(pool));
+  if (Status populated = mempool->populate(socket); !populated) {
+    return populated.error();
+  }
+  return mempool;
+}
+
+Status FrameMempool::populate(int socket) {
+  if (const int index = register_operations(); index < 0) {
+    return no_mempool(-index);
+  }
+  static unsigned number = 0;
+  const std::string name = "isthmus-" + std::to_string(number++);
+  mempool_ = rte_mempool_create_empty(name.c_str(), pool_.chunks(), pool_.chunk_bytes() - kObjectHeader, 0,
+                                      sizeof(rte_pktmbuf_pool_private), socket,
+                                      RTE_MEMPOOL_F_NO_SPREAD | RTE_MEMPOOL_F_SP_PUT | RTE_MEMPOOL_F_SC_GET);
+  if (mempool_ == nullptr) {
+    return no_mempool(rte_errno);
+  }
+  if (mempool_->header_size != kObjectHeader || mempool_->trailer_size != 0) {
+    return Error{"DPDK keeps more beside each object than this build knows", "frame pool",
+                 "install the isthmus-dpdk that was built for this DPDK"};
+  }
+  if (const int error = rte_mempool_set_ops_byname(mempool_, kOperations, this); error != 0) {
+    return no_mempool(-error);
+  }
+  rte_pktmbuf_pool_private buffers{};
+  buffers.mbuf_data_room_size = static_cast<std::uint16_t>(pool_.chunk_bytes() - kBuffer);
+  buffers.mbuf_priv_size = kPrivate;
+  rte_pktmbuf_pool_init(mempool_, &buffers);
+  const std::size_t bytes = std::size_t{pool_.chunks()} * pool_.chunk_bytes();
+  auto* base = reinterpret_cast<char*>(pool_.base());
+  const int made = rte_mempool_populate_virt(mempool_, base, bytes, page_bytes(pool_), nullptr, nullptr);
+  if (made < 0 || static_cast<std::uint32_t>(made) != pool_.chunks()) {
+    return no_mempool(made < 0 ? -made : ENOMEM);
+  }
+  rte_mempool_obj_iter(mempool_, rte_pktmbuf_init, nullptr);
+  populated_ = true;
+  return Ok{};
+}
+
+FrameMempool::~FrameMempool() {
+  populated_ = false;
+  rte_mempool_free(mempool_);
+}
+
+// While the mempool is made and ended, each object is given to it and taken from it once: the chunks are not concerned.
+int FrameMempool::enqueue(void* const* objects, unsigned count) noexcept {
+  if (!populated_) [[unlikely]] {
+    return 0;
+  }
+  for (unsigned i = 0; i < count; ++i) {
+    end_send(*static_cast<rte_mbuf*>(objects[i]));
+    pool_.release(chunk_of(objects[i]));
+  }
+  return 0;
+}
+
+int FrameMempool::dequeue(void** objects, unsigned count) noexcept {
+  if (!populated_) [[unlikely]] {
+    std::fill_n(objects, count, nullptr);
+    return 0;
+  }
+  if (pool_.available() < count) [[unlikely]] {
+    return -ENOBUFS;
+  }
+  for (unsigned i = 0; i < count; ++i) {
+    objects[i] = mbuf_of(pool_.allocate());
+  }
+  return 0;
+}
+
+}  // namespace isthmus
