@@ -110,6 +110,9 @@ class Device {
   [[nodiscard]] virtual bool has_long_packets() const noexcept { return false; }
   // Bytes in front of each chunk that it needs for itself: FramePool::Options::reserved is the most of an engine's.
   [[nodiscard]] virtual std::uint32_t reserved_bytes() const noexcept { return 0; }
+  // By how many cache lines its frames may be staggered (FramePool::Options::staggered): a power of two, 1 where it
+  // decides by itself at which place of a chunk a frame begins.
+  [[nodiscard]] virtual std::uint32_t most_staggered() const noexcept { return 1; }
   // Whether everything that arrives at its interface comes to the queues: what is not ours by the rules of steer() goes
   // back to the kernel by DeviceQueue::to_host().
   [[nodiscard]] virtual bool shares_with_host() const noexcept { return false; }

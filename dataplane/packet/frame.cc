@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -81,6 +82,11 @@ Status FramePool::check(const Options& options) {
     return Error{"invalid number of frames " + std::to_string(options.chunks), "frame pool",
                  "use between 1 and " + std::to_string(kNoChunk / 2 - 1)};
   }
+  const std::uint32_t moved = options.reserved + (options.staggered - 1) * kCacheLineBytes;
+  if (!std::has_single_bit(options.staggered) || moved + kFrameHeadroom >= options.chunk_bytes) {
+    return Error{"frames that begin " + std::to_string(moved) + " bytes later do not fit", "frame pool",
+                 "reserve less, or stagger by fewer lines, a power of two"};
+  }
   return Ok{};
 }
 
@@ -91,6 +97,7 @@ std::unique_ptr<FramePool> FramePool::make(const Options& options, int memory, v
   pool->bytes_ = bytes_of(options);
   pool->chunk_bytes_ = options.chunk_bytes;
   pool->reserved_ = options.reserved;
+  pool->staggered_ = options.staggered;
   pool->chunks_ = options.chunks;
   pool->pages_ = pages;
   pool->free_ = std::make_unique<std::uint32_t[]>(options.chunks);

@@ -26,6 +26,7 @@ inline constexpr std::uint32_t kNoChunk = 0xffffffff;
 // Free bytes that every device leaves in front of a received frame; path.h asserts that all outer headers fit.
 inline constexpr std::uint32_t kFrameHeadroom = 256;
 inline constexpr std::uint32_t kChunksOfLong = 3;  // of a long chunk
+inline constexpr std::uint32_t kCacheLineBytes = 64;
 
 // A frame as devices see it. `data` points into chunk `chunk` of the pool the queue was opened with.
 struct Frame {
@@ -57,6 +58,9 @@ class FramePool {
     FramePages pages = FramePages::kReserved;  // the first kind to try; falls back to the following ones
     std::uint32_t long_chunks = 0;             // beside `chunks`; each takes kChunksOfLong times their memory
     std::uint32_t reserved = 0;                // bytes in front of each chunk that frames leave to a device
+    // A power of two: chunk n begins n % staggered cache lines later, so that the headers of a burst, which all begin at
+    // the same place of a chunk, do not share a set of the cache.
+    std::uint32_t staggered = 1;
   };
   [[nodiscard]] static Result<std::unique_ptr<FramePool>> create(const Options& options);
   // The pool of another process, whose memory() is `memory` (taken): all chunks have an owner; those that have none are
@@ -102,14 +106,21 @@ class FramePool {
   [[nodiscard]] int memory() const noexcept { return memory_; }
   // The first byte of a chunk that frames may use; before it lie the reserved ones.
   [[nodiscard]] std::uint8_t* chunk_start(std::uint32_t chunk) const noexcept {
-    return base_ + static_cast<std::size_t>(chunk) * chunk_bytes_ + reserved_;
+    return base_ + static_cast<std::size_t>(chunk) * chunk_bytes_ + stagger_of(chunk) + reserved_;
   }
   [[nodiscard]] std::uint32_t reserved() const noexcept { return reserved_; }
+  // By how many bytes the chunk begins later, and the most of any.
+  [[nodiscard]] std::uint32_t stagger_of(std::uint32_t chunk) const noexcept {
+    return (chunk & (staggered_ - 1)) * kCacheLineBytes;
+  }
+  [[nodiscard]] std::uint32_t most_stagger() const noexcept { return (staggered_ - 1) * kCacheLineBytes; }
   // The longest frame, in bytes, that fits behind the headroom of any chunk, and of one that is not long.
   [[nodiscard]] std::uint32_t max_frame() const noexcept {
-    return (long_chunks_ == 0 ? 1 : kChunksOfLong) * chunk_bytes_ - reserved_ - kFrameHeadroom;
+    return max_short_frame() + (long_chunks_ == 0 ? 0 : kChunksOfLong - 1) * chunk_bytes_;
   }
-  [[nodiscard]] std::uint32_t max_short_frame() const noexcept { return chunk_bytes_ - reserved_ - kFrameHeadroom; }
+  [[nodiscard]] std::uint32_t max_short_frame() const noexcept {
+    return chunk_bytes_ - reserved_ - most_stagger() - kFrameHeadroom;
+  }
   // The longest one in that chunk.
   [[nodiscard]] std::uint32_t max_frame(std::uint32_t chunk) const noexcept {
     return is_long(chunk) ? max_frame() : max_short_frame();
@@ -124,7 +135,7 @@ class FramePool {
   int memory_ = -1;
   std::uint8_t* base_ = nullptr;
   std::size_t bytes_ = 0;
-  std::uint32_t chunk_bytes_ = 0, reserved_ = 0;
+  std::uint32_t chunk_bytes_ = 0, reserved_ = 0, staggered_ = 1;
   std::uint32_t chunks_ = 0;
   std::uint32_t long_chunks_ = 0;
   std::uint32_t free_count_ = 0, long_free_count_ = 0;

@@ -33,8 +33,11 @@ FramePool::Options frames_of_worker(const EngineOptions& options, std::span<cons
   const bool with_long =
       std::any_of(devices.begin(), devices.end(), [](const auto& device) { return device->has_long_packets(); });
   memory.long_chunks = with_long ? memory.chunks / kChunksBesideLong : 0;
+  constexpr std::uint32_t kMostStaggered = 32;
+  memory.staggered = devices.empty() ? 1 : kMostStaggered;
   for (const auto& device : devices) {
     memory.reserved = std::max(memory.reserved, device->reserved_bytes());
+    memory.staggered = std::min(memory.staggered, device->most_staggered());
   }
   return memory;
 }

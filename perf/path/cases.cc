@@ -70,7 +70,9 @@ std::uint64_t named_drops(const EngineCounters& counters, std::string_view name)
 
 // Cost of the pump alone: providing the frames and taking them back.
 double driver_cycles(const Stream& stream, std::uint64_t packets, unsigned burst, bool cold) {
-  auto pool = need(FramePool::create({}));
+  FramePool::Options memory;
+  memory.staggered = PumpDevice::kStaggered;
+  auto pool = need(FramePool::create(memory));
   PumpDevice device("driver", Bytes{1600});
   auto queue = need(device.open_queue(WorkerId{0}, 1, *pool));
   Pump& pump = device.pump(0);
@@ -152,6 +154,7 @@ Gateway& Bench::gateway_for(const Case& what, const Row& row) {
   GatewayOptions desired;
   desired.kind = what.kind;
   desired.state = options_.state;
+  desired.driver = options_.driver;
   desired.events = options_.events;
   desired.connections = row.connections;
   // As many new ones that a run takes long: the first milliseconds after the wait for aging, in which nothing is in the

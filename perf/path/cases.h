@@ -56,6 +56,7 @@ struct BenchOptions {
   std::vector<int> cores;                       // of the workers, round robin
   std::uint64_t min_packets = 262'144;          // per run: some tens of milliseconds
   std::string state;                            // GatewayOptions::state
+  std::string driver;                           // GatewayOptions::driver
   bool events = true;                           // GatewayOptions::events
   std::function<void()> before_run, after_run;  // called around each timed section; may be empty
 };

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <numeric>
 
+#include "dataplane/api/devices.h"
 #include "dataplane/api/maglev.h"
 #include "dataplane/net/headers.h"
 #include "perf/figures/stopwatch.h"
@@ -88,6 +89,18 @@ FrontendEntry frontend_of(std::uint32_t service, const MaglevRing& ring) {
 
 std::string text_of(std::uint64_t number) { return std::to_string(number); }
 
+std::unique_ptr<Device> device_below(const std::string& driver, const std::string& side) {
+  if (driver.empty()) {
+    return nullptr;
+  }
+  static unsigned number = 0;
+  DpdkOptions options;
+  options.device = driver + "_" + side + text_of(number++);
+  options.ring_entries = 512;
+  options.mtu = kUnderlayMtu.value();
+  return need(open_dpdk(options));
+}
+
 }  // namespace
 
 void fail(const std::string& what) {
@@ -120,7 +133,7 @@ Gateway::Gateway(const GatewayOptions& options) : options_(options) {
   engine.timeouts.tcp_syn = engine.timeouts.half_open = Seconds{1 + options.connections / 100'000};
   engine_ = need(Engine::create(engine));
   for (const char* side : {"underlay", "local"}) {
-    auto device = std::make_unique<PumpDevice>(side, kUnderlayMtu);
+    auto device = std::make_unique<PumpDevice>(side, kUnderlayMtu, device_below(options.driver, side));
     devices_.push_back(device.get());
     need(engine_->add_device(std::move(device)));
   }

@@ -37,6 +37,8 @@ struct GatewayOptions {
   bool policies = true;  // the 10,000 entries; false: no policy
   bool events = true;    // flow events, as many as a gateway reports
   std::string state;     // directory of the connection table's file; empty: anonymous memory
+  // Beginning of DPDK's devargs, behind which each device has a name of its own ("net_null"); empty: memory devices.
+  std::string driver;
 };
 
 // Packets for one worker to forward.

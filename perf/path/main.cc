@@ -18,7 +18,7 @@ struct Choice {
   std::vector<std::uint32_t> connections = {1000, 1000000};
   std::vector<std::string> orders = {"random"}, frames = {"64"}, buffers = {"hot"};
   std::vector<unsigned> bursts = {64}, workers = {1};
-  std::string plan, json, state;
+  std::string plan, json, state, driver;
   unsigned runs = 7;
   bool list = false;
 };
@@ -166,6 +166,7 @@ int run(const Choice& choice) {
   BenchOptions options;
   options.runs = choice.runs;
   options.state = choice.state;
+  options.driver = choice.driver;
   options.cores = usable_cores();
   Bench bench(std::move(options));
   std::vector<Outcome> outcomes;
@@ -206,6 +207,8 @@ int main(int argc, char** argv) {
                  "keep the connection table in a file in this directory, as a gateway does, instead of in anonymous "
                  "memory on huge pages")
       ->check(CLI::ExistingDirectory);
+  app.add_option("--over", choice.driver,
+                 "a driver of DPDK's that gives and takes the frames, without its number: net_null (memory devices)");
   app.add_option(
       "--plan", choice.plan,
       "file with lines \"case connections order frame burst buffers workers\", instead of the options above");

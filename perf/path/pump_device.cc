@@ -9,8 +9,6 @@ namespace isthmus::perf {
 namespace {
 
 constexpr std::uint32_t kLine = 64;
-// Frames start at this many different cache-line offsets, so that the headers of a burst do not share a cache set.
-constexpr std::uint32_t kStagger = 32;
 // Headroom used by the outer header.
 constexpr std::uint32_t kHeadroomUsed = 64;
 constexpr std::uint32_t kKeptFree = 2 * kMaxBurst;  // chunks that prepare() leaves to the engine
@@ -23,7 +21,8 @@ void flush_lines(const Frame& frame, std::uint32_t header_bytes) noexcept {
 
 class PumpQueue final : public DeviceQueue {
  public:
-  explicit PumpQueue(std::shared_ptr<Pump> pump) : pump_(std::move(pump)) {}
+  PumpQueue(std::shared_ptr<Pump> pump, std::unique_ptr<DeviceQueue> below)
+      : below_(std::move(below)), pump_(std::move(pump)) {}
   unsigned receive(std::span<Frame> out) noexcept override { return pump_->receive(out); }
   unsigned transmit(std::span<const Frame> frames) noexcept override { return pump_->transmit(frames); }
   void flush() noexcept override {}
@@ -32,6 +31,7 @@ class PumpQueue final : public DeviceQueue {
   [[nodiscard]] QueueCounters counters() const noexcept override { return {}; }
 
  private:
+  std::unique_ptr<DeviceQueue> below_;
   std::shared_ptr<Pump> pump_;
 };
 
@@ -50,6 +50,24 @@ void Pump::load(const Stream& stream, std::uint64_t packets, unsigned burst, boo
   ready_.reserve(std::max(pool_.chunks(), kMaxBurst));
 }
 
+// Chunks for a burst, from the pool or from the device below. Returns how many.
+std::size_t Pump::take_chunks(std::span<Frame> out) noexcept {
+  if (below_ != nullptr) {
+    return below_->receive(out);
+  }
+  std::size_t taken = 0;
+  for (Frame& slot : out) {
+    const std::uint32_t chunk = pool_.allocate();
+    if (chunk == kNoChunk) {
+      break;
+    }
+    slot.chunk = chunk;
+    slot.data = pool_.chunk_start(chunk) + kFrameHeadroom;
+    ++taken;
+  }
+  return taken;
+}
+
 // Members are copied to local variables: the loop writes bytes, which for the compiler may alias them.
 std::size_t Pump::stamp(std::span<Frame> out) noexcept {
   const FrameTemplate* const templates = stream_.templates->data();
@@ -57,24 +75,17 @@ std::size_t Pump::stamp(std::span<Frame> out) noexcept {
   const PacketPatch* const patches = stream_.patches->data();
   const std::size_t patch_count = stream_.patches->size();
   const bool payloads = write_payloads_;
-  std::size_t patch = next_patch_, shape = next_template_, stamped = 0;
-  for (Frame& slot : out) {
-    const std::uint32_t chunk = pool_.allocate();
-    if (chunk == kNoChunk) {
-      break;
-    }
+  std::size_t patch = next_patch_, shape = next_template_;
+  const std::size_t stamped = take_chunks(out);
+  for (Frame& slot : out.first(stamped)) {
     const FrameTemplate& frame = templates[shape];
     shape = shape + 1 == template_count ? 0 : shape + 1;
-    std::uint8_t* data = pool_.chunk_start(chunk) + kFrameHeadroom + chunk % kStagger * kLine;
     if (payloads) [[unlikely]] {
-      std::memset(data, 0, frame.length());
+      std::memset(slot.data, 0, frame.length());
     }
-    slot.data = data;
     slot.length = frame.length();
-    slot.chunk = chunk;
-    frame.stamp(patches[patch], data);
+    frame.stamp(patches[patch], slot.data);
     patch = patch + 1 == patch_count ? 0 : patch + 1;
-    ++stamped;
   }
   next_patch_ = patch;
   next_template_ = shape;
@@ -111,11 +122,16 @@ unsigned Pump::transmit(std::span<const Frame> frames) noexcept {
   if (to_capture_ != 0) [[unlikely]] {
     store(frames);
   }
-  for (const Frame& frame : frames) {
-    pool_.release(frame.chunk);
+  std::size_t accepted = frames.size();
+  if (below_ != nullptr) {
+    accepted = below_->transmit(frames);
+  } else {
+    for (const Frame& frame : frames) {
+      pool_.release(frame.chunk);
+    }
   }
-  sent_ += frames.size();
-  return static_cast<unsigned>(frames.size());
+  sent_ += accepted;
+  return static_cast<unsigned>(accepted);
 }
 
 void Pump::store(std::span<const Frame> frames) {
@@ -134,9 +150,17 @@ std::vector<std::vector<std::uint8_t>> Pump::take_captured() {
 }
 
 Result<std::unique_ptr<DeviceQueue>> PumpDevice::open_queue(WorkerId worker, unsigned workers, FramePool& pool) {
+  std::unique_ptr<DeviceQueue> below;
+  if (below_ != nullptr) {
+    auto opened = below_->open_queue(worker, workers, pool);
+    if (!opened) {
+      return opened.error();
+    }
+    below = *std::move(opened);
+  }
   pumps_.resize(workers);
-  pumps_[worker.value()] = std::make_shared<Pump>(pool);
-  return std::unique_ptr<DeviceQueue>(std::make_unique<PumpQueue>(pumps_[worker.value()]));
+  pumps_[worker.value()] = std::make_shared<Pump>(pool, below.get());
+  return std::unique_ptr<DeviceQueue>(std::make_unique<PumpQueue>(pumps_[worker.value()], std::move(below)));
 }
 
 }  // namespace isthmus::perf

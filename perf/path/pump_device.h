@@ -28,7 +28,8 @@ struct Stream {
 
 class Pump {
  public:
-  explicit Pump(FramePool& pool) : pool_(pool) {}
+  // `below`: the queue of a device whose frames are stamped, and that sends what is transmitted; nullptr: memory alone.
+  explicit Pump(FramePool& pool, DeviceQueue* below = nullptr) : pool_(pool), below_(below) {}
 
   // The stream's templates and patches outlive the run.
   void load(const Stream& stream, std::uint64_t packets, unsigned burst, bool cold);
@@ -51,9 +52,11 @@ class Pump {
  private:
   // Fills `out` as far as the pool has chunks. Returns the number of frames.
   std::size_t stamp(std::span<Frame> out) noexcept;
+  [[nodiscard]] std::size_t take_chunks(std::span<Frame> out) noexcept;
   void store(std::span<const Frame> frames);
 
   FramePool& pool_;
+  DeviceQueue* below_;
   Stream stream_;
   std::size_t next_patch_ = 0, next_template_ = 0;
   std::uint64_t left_ = 0;
@@ -69,7 +72,9 @@ class Pump {
 
 class PumpDevice final : public Device {
  public:
-  PumpDevice(std::string name, Bytes mtu) : name_(std::move(name)), mtu_(mtu) {}
+  // Over another device: it gives and takes frames, and what it receives is overwritten.
+  PumpDevice(std::string name, Bytes mtu, std::unique_ptr<Device> below = nullptr)
+      : name_(std::move(name)), mtu_(mtu), below_(std::move(below)) {}
 
   // The pump of a worker whose queue was opened.
   [[nodiscard]] Pump& pump(unsigned worker) { return *pumps_[worker]; }
@@ -78,6 +83,12 @@ class PumpDevice final : public Device {
   [[nodiscard]] MacAddress mac() const noexcept override { return MacAddress{{2, 0, 0, 0, 0, 1}}; }
   [[nodiscard]] Bytes mtu() const noexcept override { return mtu_; }
   [[nodiscard]] unsigned queues() const noexcept override { return 1; }
+  // As an engine's frames are at most.
+  static constexpr std::uint32_t kStaggered = 32;
+  [[nodiscard]] std::uint32_t most_staggered() const noexcept override {
+    return below_ ? below_->most_staggered() : kStaggered;
+  }
+  [[nodiscard]] std::uint32_t reserved_bytes() const noexcept override { return below_ ? below_->reserved_bytes() : 0; }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   [[nodiscard]] Status steer(const SteerRules&) override { return Ok{}; }
@@ -87,6 +98,7 @@ class PumpDevice final : public Device {
  private:
   std::string name_;
   Bytes mtu_;
+  std::unique_ptr<Device> below_;
   std::vector<std::shared_ptr<Pump>> pumps_;
 };
 

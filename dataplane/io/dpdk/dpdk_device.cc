@@ -5,6 +5,7 @@
 #include <rte_errno.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -102,20 +103,18 @@ Status DpdkDevice::read_facts() {
   if (const int error = rte_eth_dev_get_mtu(port_->number(), &mtu); error != 0) {
     return failure("the device has no MTU", error, "give it one");
   }
-  if (const std::uint32_t wanted = options_.mtu != 0 ? options_.mtu : mtu; wanted > kMaxDpdkPacket.value()) {
-    return Error{"an MTU of " + std::to_string(wanted) + ", and a frame of one buffer holds packets of " +
+  mtu_ = Bytes{options_.mtu != 0 ? options_.mtu : mtu};
+  if (mtu_ > kMaxDpdkPacket) {
+    return Error{"an MTU of " + std::to_string(mtu_.value()) + ", and a frame of one buffer holds packets of " +
                      std::to_string(kMaxDpdkPacket.value()) + " bytes",
                  options_.device, "set its mtu to " + std::to_string(kMaxDpdkPacket.value()) + " at most"};
   }
-  if (options_.mtu != 0 && options_.mtu != mtu) {
-    mtu = static_cast<std::uint16_t>(options_.mtu);
-    if (const int error = rte_eth_dev_set_mtu(port_->number(), mtu); error != 0) {
-      return failure("the device does not take an MTU of " + std::to_string(mtu), error,
-                     "the driver takes " + std::to_string(info_.min_mtu) + " to " + std::to_string(info_.max_mtu));
-    }
-  }
-  mtu_ = Bytes{mtu};
   return Ok{};
+}
+
+// What a chunk has room for beside the longest packet.
+std::uint32_t DpdkDevice::most_staggered() const noexcept {
+  return std::bit_floor(1 + (kMaxDpdkPacket.value() - mtu_.value()) / kCacheLineBytes);
 }
 
 Status DpdkDevice::configure(unsigned workers) {
@@ -137,6 +136,13 @@ Status DpdkDevice::configure(unsigned workers) {
   if (const int error = rte_eth_dev_configure(port_->number(), receive, transmit, &conf); error != 0) {
     return failure("the device cannot be configured with " + std::to_string(workers) + " queues", error,
                    "lower engine.workers, or give the device more queues");
+  }
+  if (options_.mtu != 0) {
+    const int error = rte_eth_dev_set_mtu(port_->number(), static_cast<std::uint16_t>(options_.mtu));
+    if (error != 0 && error != -ENOTSUP) {  // a driver that does not support it has none of its own
+      return failure("the device does not take an MTU of " + std::to_string(options_.mtu), error,
+                     "the driver takes " + std::to_string(info_.min_mtu) + " to " + std::to_string(info_.max_mtu));
+    }
   }
   receive_entries_ = transmit_entries_ =
       static_cast<std::uint16_t>(std::min<std::uint32_t>(options_.ring_entries, 32768));

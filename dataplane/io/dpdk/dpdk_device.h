@@ -24,6 +24,7 @@ class DpdkDevice final : public Device {
   [[nodiscard]] Bytes mtu() const noexcept override { return mtu_; }
   [[nodiscard]] unsigned queues() const noexcept override { return receive_queues_; }
   [[nodiscard]] std::uint32_t reserved_bytes() const noexcept override { return FrameMempool::kReserved; }
+  [[nodiscard]] std::uint32_t most_staggered() const noexcept override;
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
   // It has no program: what is ours is decided by the path.

@@ -37,6 +37,10 @@ int register_operations() noexcept {
     ops.dequeue = [](rte_mempool* mempool, void** objects, unsigned count) {
       return mempool_behind(mempool)->dequeue(objects, count);
     };
+    ops.populate = [](rte_mempool* mempool, unsigned /*most*/, void* memory, rte_iova_t iova, std::size_t bytes,
+                      rte_mempool_populate_obj_cb_t* take, void* argument) {
+      return static_cast<int>(mempool_behind(mempool)->populate(memory, bytes, iova, take, argument));
+    };
     ops.get_count = [](const rte_mempool* mempool) { return mempool_behind(mempool)->frames().available(); };
     return rte_mempool_register_ops(&ops);
   }();
@@ -64,21 +68,21 @@ Result<std::unique_ptr<FrameMempool>> FrameMempool::create(FramePool& pool, int 
                  "frame pool", "make the pool with what its devices reserve"};
   }
   std::unique_ptr<FrameMempool> mempool(new FrameMempool(pool));
-  if (Status populated = mempool->populate(socket); !populated) {
+  if (Status populated = mempool->make(socket); !populated) {
     return populated.error();
   }
   return mempool;
 }
 
-Status FrameMempool::populate(int socket) {
+Status FrameMempool::make(int socket) {
   if (const int index = register_operations(); index < 0) {
     return no_mempool(-index);
   }
   static unsigned number = 0;
   const std::string name = "isthmus-" + std::to_string(number++);
-  mempool_ = rte_mempool_create_empty(name.c_str(), pool_.chunks(), pool_.chunk_bytes() - kObjectHeader, 0,
-                                      sizeof(rte_pktmbuf_pool_private), socket,
-                                      RTE_MEMPOOL_F_NO_SPREAD | RTE_MEMPOOL_F_SP_PUT | RTE_MEMPOOL_F_SC_GET);
+  mempool_ = rte_mempool_create_empty(
+      name.c_str(), pool_.chunks(), pool_.chunk_bytes() - pool_.most_stagger() - kObjectHeader, 0,
+      sizeof(rte_pktmbuf_pool_private), socket, RTE_MEMPOOL_F_NO_SPREAD | RTE_MEMPOOL_F_SP_PUT | RTE_MEMPOOL_F_SC_GET);
   if (mempool_ == nullptr) {
     return no_mempool(rte_errno);
   }
@@ -90,7 +94,7 @@ Status FrameMempool::populate(int socket) {
     return no_mempool(-error);
   }
   rte_pktmbuf_pool_private buffers{};
-  buffers.mbuf_data_room_size = static_cast<std::uint16_t>(pool_.chunk_bytes() - kBuffer);
+  buffers.mbuf_data_room_size = static_cast<std::uint16_t>(pool_.chunk_bytes() - pool_.most_stagger() - kBuffer);
   buffers.mbuf_priv_size = kPrivate;
   rte_pktmbuf_pool_init(mempool_, &buffers);
   const std::size_t bytes = std::size_t{pool_.chunks()} * pool_.chunk_bytes();
@@ -107,6 +111,19 @@ Status FrameMempool::populate(int socket) {
 FrameMempool::~FrameMempool() {
   populated_ = false;
   rte_mempool_free(mempool_);
+}
+
+unsigned FrameMempool::populate(void* memory, std::size_t bytes, rte_iova_t iova, rte_mempool_populate_obj_cb_t* take,
+                                void* argument) noexcept {
+  const auto before = static_cast<std::size_t>(static_cast<std::uint8_t*>(memory) - pool_.base());
+  const auto first = static_cast<std::uint32_t>(before >> shift_);
+  const auto count = static_cast<std::uint32_t>(bytes >> shift_);
+  for (std::uint32_t chunk = first; chunk < first + count; ++chunk) {
+    rte_mbuf* mbuf = mbuf_of(chunk);
+    const auto offset = static_cast<std::size_t>(reinterpret_cast<std::uint8_t*>(mbuf) - pool_.base()) - before;
+    take(mempool_, argument, mbuf, iova == RTE_BAD_IOVA ? RTE_BAD_IOVA : iova + offset);
+  }
+  return count;
 }
 
 // While the mempool is made and ended, each object is given to it and taken from it once: the chunks are not concerned.

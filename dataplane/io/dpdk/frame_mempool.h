@@ -9,8 +9,9 @@
 //     | header |          | area       | _HEADROOM   |
 //                         `- FramePool::chunk_start()
 //
-// The private area is where rare long headers go, which DPDK's own headroom is too short for. The mempool keeps
-// nothing itself: its operations are the FramePool's. Threads: the worker, or the control thread while no worker runs.
+// (of a chunk that begins n cache lines later, all of it lies n lines further). The private area is where rare long
+// headers go, which DPDK's own headroom is too short for. The mempool keeps nothing itself: its operations are the
+// FramePool's. Threads: the worker, or the control thread while no worker runs.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -51,7 +52,8 @@ class FrameMempool {
   }
   // Precondition: the chunk is not long.
   [[nodiscard]] rte_mbuf* mbuf_of(std::uint32_t chunk) const noexcept {
-    return reinterpret_cast<rte_mbuf*>(pool_.base() + (std::size_t{chunk} << shift_) + kObjectHeader);
+    return reinterpret_cast<rte_mbuf*>(pool_.base() + (std::size_t{chunk} << shift_) + pool_.stagger_of(chunk) +
+                                       kObjectHeader);
   }
 
   // The message buffer of a frame, to be sent with that length. Preconditions: the chunk is this pool's and not long.
@@ -75,7 +77,9 @@ class FrameMempool {
     }
   }
 
-  // The operations of rte_mempool_ops.
+  // The operations of rte_mempool_ops. populate(): the objects that lie in that memory, a part of the pool's.
+  unsigned populate(void* memory, std::size_t bytes, rte_iova_t iova, rte_mempool_populate_obj_cb_t* take,
+                    void* argument) noexcept;
   int enqueue(void* const* objects, unsigned count) noexcept;
   int dequeue(void** objects, unsigned count) noexcept;
 
@@ -84,7 +88,7 @@ class FrameMempool {
   [[nodiscard]] static std::uint8_t* buffer_of(rte_mbuf* mbuf) noexcept {
     return reinterpret_cast<std::uint8_t*>(mbuf) + (kBuffer - kObjectHeader);
   }
-  [[nodiscard]] Status populate(int socket);
+  [[nodiscard]] Status make(int socket);
 
   FramePool& pool_;
   unsigned shift_;

@@ -44,6 +44,21 @@ TEST(DpdkDevice, WhatIsSentComesBackInTheSameChunkUnchanged) {
   EXPECT_EQ(end.pool->available(), end.pool->chunks());
 }
 
+TEST(DpdkDevice, StaggeredFramesBeginWhereTheirChunkDoes) {
+  DpdkEnd end("net_null_staggered,size=64", 512, 64, 32);
+  const std::vector<Frame> received = end.receive();
+  ASSERT_EQ(received.size(), kMaxBurst);
+  std::set<std::size_t> places;
+  for (const Frame& frame : received) {
+    EXPECT_EQ(frame.data, end.pool->chunk_start(frame.chunk) + kFrameHeadroom);
+    places.insert(static_cast<std::size_t>(frame.data - end.pool->base()) % 4096);
+  }
+  EXPECT_EQ(places.size(), 32U);
+  EXPECT_EQ(end.queue->transmit(received), received.size());
+  EXPECT_EQ(end.pool->available(), end.pool->chunks());
+  EXPECT_EQ(end.device->most_staggered(), 32U);
+}
+
 TEST(DpdkDevice, ShortFramesArePaddedWithZeros) {
   DpdkEnd end("net_ring_short");
   FrameBytes bytes = pattern(14);

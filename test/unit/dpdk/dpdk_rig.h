@@ -17,10 +17,12 @@ using FrameBytes = std::vector<std::uint8_t>;
 
 // A device, its queue, and the pool of its frames, which ends last.
 struct DpdkEnd {
-  explicit DpdkEnd(const std::string& devargs, std::uint32_t frames = 1024, std::uint32_t ring_entries = 128) {
+  explicit DpdkEnd(const std::string& devargs, std::uint32_t frames = 1024, std::uint32_t ring_entries = 128,
+                   std::uint32_t staggered = 1) {
     FramePool::Options memory;
     memory.chunks = frames;
     memory.reserved = kDpdkReserved;
+    memory.staggered = staggered;
     pool = std::move(*FramePool::create(memory));
     auto opened = open_dpdk(options(devargs, ring_entries));
     EXPECT_TRUE(opened.ok()) << opened.error().text();
