@@ -194,8 +194,9 @@ ConfigField prefixes_by_cluster(std::string key, Access<std::map<std::string, st
   return field;
 }
 
-ConfigField required(ConfigField field) {
+ConfigField required(ConfigField field, std::string unless) {
   field.required = true;
+  field.unless = std::move(unless);
   return field;
 }
 

@@ -96,6 +96,7 @@ ConfigField prefixes(std::string key, Access<std::vector<Prefix>> access, std::s
 // CIDRs by name of a cluster: a mapping of lists.
 ConfigField prefixes_by_cluster(std::string key, Access<std::map<std::string, std::vector<Prefix>>> access,
                                 std::string text);
-ConfigField required(ConfigField field);
+// `unless`: another key whose presence makes it optional.
+ConfigField required(ConfigField field, std::string unless = {});
 
 }  // namespace isthmus::config_field

@@ -13,15 +13,8 @@ using namespace config_field;
 
 constexpr std::uint64_t kMinute = 60'000, kHour = 60 * kMinute;
 constexpr std::uint64_t kDay = 24 * kHour, kWeek = 7 * kDay;
-// IFNAMSIZ less the terminating zero.
-constexpr std::size_t kInterfaceLength = 15;
 
 bool is_cluster_name(std::string_view text) { return is_label(text, kClusterNameLength); }
-// What the kernel accepts (dev_valid_name).
-bool is_interface(std::string_view text) {
-  return !text.empty() && text.size() <= kInterfaceLength && text != "." && text != ".." &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f && c != '/' && c != ':'; });
-}
 bool is_path(std::string_view text) {
   return text.size() > 1 && text.front() == '/' && text.size() < 4096 && text.find('\0') == std::string_view::npos;
 }
@@ -72,32 +65,6 @@ ConfigField cores() {
   return field;
 }
 
-ConfigField mtu() {
-  ConfigField field{
-      "devices.local.mtu",
-      "auto, or number, 1280 to " + std::to_string(kMaxLongPacket.value()),
-      false,
-      {},
-      {},
-      "MTU of the local device. `auto`: the underlay's, or where that is less the 3506 bytes that XDP programs "
-      "forward, or with `kernel_forwarding: off` on both devices or `engine.kernel_flows: 0` the 3826 that a packet "
-      "buffer holds (before Linux 6.6 lost in native mode); less the tunnel's 50 bytes, or 70 where the gateway has "
-      "an IPv6 underlay address. Packets of more than 3506 bytes are forwarded by the engine, those of more than 3826 "
-      "on Linux 6.6 or later."};
-  field.read = [](const YamlNode& node, GatewayConfig& config, YamlErrors& errors) {
-    if (node.kind == YamlNode::Kind::kScalar && node.text == "auto") {
-      config.local.mtu.reset();
-    } else if (const auto value =
-                   read_number(node, "devices.local.mtu", 1280, kMaxLongPacket.value(), errors, "auto, or a number")) {
-      config.local.mtu = static_cast<std::uint32_t>(*value);
-    }
-  };
-  field.show = [](const GatewayConfig& config) {
-    return config.local.mtu ? std::to_string(*config.local.mtu) : std::string("auto");
-  };
-  return field;
-}
-
 ConfigField translation_ports() {
   ConfigField field{
       "translation.ports",
@@ -131,49 +98,6 @@ ConfigField translation_ports() {
   };
   return field;
 }
-
-// The settings of a device of either side. `Device` returns that device of a configuration.
-template <DeviceConfig& (*Device)(GatewayConfig&)>
-void add_device_fields(const std::string& section, std::vector<ConfigField>& fields) {
-  fields.push_back(choice<XdpMode>(
-      section + ".xdp", [](GatewayConfig& c) -> XdpMode& { return Device(c).xdp; },
-      {{"auto", XdpMode::kAuto}, {"native", XdpMode::kNative}, {"generic", XdpMode::kGeneric}},
-      "XDP in the driver (`native`) or the kernel's generic form. `auto`: native where the driver supports it."));
-  fields.push_back(choice<ZeroCopy>(
-      section + ".zero_copy", [](GatewayConfig& c) -> ZeroCopy& { return Device(c).zero_copy; },
-      {{"auto", ZeroCopy::kAuto}, {"off", ZeroCopy::kOff}, {"require", ZeroCopy::kRequire}},
-      "AF_XDP without copying. `auto`: where the driver supports it; `require`: fail otherwise."));
-  fields.push_back(choice<KernelForwarding>(
-      section + ".kernel_forwarding", [](GatewayConfig& c) -> KernelForwarding& { return Device(c).kernel_forwarding; },
-      {{"auto", KernelForwarding::kAuto}, {"on", KernelForwarding::kOn}, {"off", KernelForwarding::kOff}},
-      "The XDP program forwards packets of settled flows itself. `auto`: unless AF_XDP works without copying. Flows "
-      "that leave by a device which does not send what XDP redirects to it stay with the engine (on a veth, its "
-      "other end needs GRO: `ethtool -K PEER gro on`). `isthmus status` says in its column MODE which it is, and "
-      "why."));
-  fields.push_back(number<std::uint32_t>(
-      section + ".busy_poll_us", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).busy_poll_us; }, 0, 10000,
-      "Microseconds of busy polling in the kernel per wake-up; 0 is off."));
-  fields.push_back(number<std::uint32_t>(
-      section + ".busy_poll_budget", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).busy_poll_budget; }, 8,
-      1024, "Packets that the driver handles in one busy poll."));
-  fields.push_back(power_of_two(
-      section + ".ring_entries", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).ring_entries; }, 64, 32768,
-      "Entries of each AF_XDP ring of a queue, and buffers posted for receiving: more absorb a longer burst, fewer "
-      "stay in the caches."));
-  fields.push_back(duration<std::uint32_t>(
-      section + ".heartbeat_timeout", [](GatewayConfig& c) -> std::uint32_t& { return Device(c).heartbeat_timeout_ms; },
-      200, kHour,
-      "The XDP program considers the engine down after this time without a heartbeat, of which an idle worker has "
-      "one in 100 ms."));
-  fields.push_back(choice<EngineDownPolicy>(
-      section + ".on_engine_down", [](GatewayConfig& c) -> EngineDownPolicy& { return Device(c).on_engine_down; },
-      {{"drop", EngineDownPolicy::kDrop}, {"pass", EngineDownPolicy::kPass}},
-      "Fleet traffic while the engine is down, but for settled flows during `engine.kernel_flow_hold`: `drop` it, "
-      "or `pass` it to the kernel, which may route it around the tunnel. All other packets pass in either case."));
-}
-
-DeviceConfig& underlay(GatewayConfig& config) { return config.underlay; }
-DeviceConfig& local(GatewayConfig& config) { return config.local.device; }
 
 void add_kernel_flow_fields(std::vector<ConfigField>& fields) {
   fields.push_back(number<std::uint32_t>(
@@ -265,6 +189,7 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       kWeek,
       "How long a connection stays in the table without packets while only SYNs were seen, and one of another "
       "protocol while there was no reply."));
+  add_dpdk_fields(fields);
   add_kernel_flow_fields(fields);
   add_fragment_fields(fields);
   add_icmp_limit_fields(fields);
@@ -275,31 +200,6 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(duration<std::uint64_t>(
       "engine.identity_grace", [](GatewayConfig& c) -> std::uint64_t& { return c.identity_grace_ms; }, 0, kHour,
       "How long an endpoint's previous identity is still accepted after a change."));
-}
-
-void add_device_sections(std::vector<ConfigField>& fields) {
-  constexpr auto kInterface = "an interface name of 1 to 15 characters";
-  fields.push_back(required(name(
-      "devices.underlay.interface", [](GatewayConfig& c) -> std::string& { return c.underlay.interface; }, is_interface,
-      kInterface, "The interface towards the other gateways.")));
-  add_device_fields<underlay>("devices.underlay", fields);
-  fields.push_back(required(name(
-      "devices.local.interface", [](GatewayConfig& c) -> std::string& { return c.local.device.interface; },
-      is_interface, kInterface,
-      "The interface towards this cluster. Where it is the underlay's, one device serves both sides, with the "
-      "underlay's settings.")));
-  fields.push_back(boolean(
-      "devices.local.veth", [](GatewayConfig& c) -> bool& { return c.local.veth; },
-      "Create or adopt a veth pair: `interface` (at most 14 characters) is the kernel's end and carries the routes; "
-      "the engine's end has an `x` appended."));
-  fields.push_back(mtu());
-  fields.push_back(choice<LocalDelivery>(
-      "devices.local.delivery", [](GatewayConfig& c) -> LocalDelivery& { return c.local.delivery; },
-      {{"route", LocalDelivery::kRoute}, {"tunnel", LocalDelivery::kTunnel}},
-      "How pods of this cluster are reached: `route`, as the kernel's routes say; `tunnel`, in their node's tunnel "
-      "with the identity in it, as Cilium's nodes send, and the nodes' tunnels are accepted. `tunnel` needs the "
-      "nodes' addresses and pod CIDRs in the hub, and a host without an overlay of its own on that port."));
-  add_device_fields<local>("devices.local", fields);
 }
 
 void add_translation_fields(std::vector<ConfigField>& fields) {
@@ -482,7 +382,7 @@ const std::vector<ConfigField>& config_fields() {
         "gateway.cluster_id", [](GatewayConfig& c) -> std::uint16_t& { return c.cluster_id; }, 0, 511,
         "The cluster's number in a ClusterMesh; hub.etcd needs it. 0: taken from the Cluster object."));
     add_engine_fields(fields);
-    add_device_sections(fields);
+    add_device_fields(fields);
     add_translation_fields(fields);
     add_hub_fields(fields);
     add_admission_fields(fields);

@@ -18,12 +18,15 @@ struct ConfigField {
   std::function<void(const YamlNode&, GatewayConfig&, YamlErrors&)> read;
   std::function<std::string(const GatewayConfig&)> show;  // as it would be written
   std::string text;                                       // what it does, for the reference
+  std::string unless = {};                                // of one that is required: not where this key is written
 };
 
 // In the order of the reference; keys of one section are adjacent.
 [[nodiscard]] const std::vector<ConfigField>& config_fields();
 // Those of one section that has a file of its own.
 void add_admission_fields(std::vector<ConfigField>& fields);
+void add_device_fields(std::vector<ConfigField>& fields);
+void add_dpdk_fields(std::vector<ConfigField>& fields);  // of `engine`
 void add_balancing_fields(std::vector<ConfigField>& fields);
 void add_health_fields(std::vector<ConfigField>& fields);
 

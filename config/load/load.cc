@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "config/files/read_file.h"
+#include "config/load/device_checks.h"
 #include "config/load/fields.h"
 #include "config/load/gateway_sections.h"
 #include "config/model/special_prefixes.h"
@@ -15,23 +16,10 @@
 namespace isthmus {
 namespace {
 
-// The engine's end of the pair is named as the interface, with an x appended.
-constexpr std::size_t kVethLength = 14;
-
 struct Reading {
   GatewayConfig config;
   YamlErrors errors;
 };
-
-const YamlNode* find_path(const YamlNode& root, std::string_view path) {
-  const YamlNode* node = &root;
-  while (node != nullptr && !path.empty()) {
-    const auto dot = path.find('.');
-    node = node->find(path.substr(0, dot));
-    path = dot == std::string_view::npos ? std::string_view() : path.substr(dot + 1);
-  }
-  return node == nullptr || node->kind == YamlNode::Kind::kNull ? nullptr : node;
-}
 
 // Checks the mappings of the file against the table of keys: wrong kinds, duplicate and unknown keys.
 void check_section(const YamlNode& node, const std::string& section, YamlErrors& errors) {
@@ -72,37 +60,6 @@ unsigned section_line(const YamlNode& root, std::string path) {
     }
   }
   return std::max(root.line, 1U);
-}
-
-void check_devices(const YamlNode& root, Reading& reading) {
-  GatewayConfig& config = reading.config;
-  const YamlNode* interface = find_path(root, "devices.local.interface");
-  const YamlNode* section = find_path(root, "devices.local");
-  if (interface == nullptr || config.local.device.interface.empty() || section == nullptr) {
-    return;
-  }
-  const std::string& name = config.local.device.interface;
-  if (config.local.veth && name.size() > kVethLength) {
-    reading.errors.push_back({interface->line,
-                              "devices.local.interface is " + shown(name) + ", too long for a veth pair",
-                              "write at most 14 characters: the engine's end has an x appended"});
-  }
-  if (config.local.veth && (config.underlay.interface == name || config.underlay.interface == name + "x")) {
-    reading.errors.push_back({interface->line, "devices.local.interface names a veth pair after the underlay device",
-                              "give the pair a name of its own, or leave out veth to use one device for both sides"});
-  }
-  if (config.local.veth || config.underlay.interface != name) {
-    return;
-  }
-  for (const YamlKey& key : section->keys) {
-    if (key.text != "interface" && key.text != "veth" && key.text != "delivery") {
-      reading.errors.push_back({key.line,
-                                "devices.local." + key.text.substr(0, 60) + " is set for the underlay's own device",
-                                key.text == "mtu" ? "leave it out: a device for both sides has no such setting"
-                                                  : "one device has one set of settings: move it to devices.underlay"});
-    }
-  }
-  config.local.device = config.underlay;
 }
 
 void check_hubs(const YamlNode& root, Reading& reading) {
@@ -150,7 +107,7 @@ void pair_aliases(const YamlNode& root, Reading& reading) {
 // Checks that concern several keys.
 void check_together(const YamlNode& root, Reading& reading) {
   GatewayConfig& config = reading.config;
-  check_devices(root, reading);
+  check_devices(root, reading.config, reading.errors);
   pair_aliases(root, reading);
   const YamlNode* half_open = find_path(root, "engine.half_open_limit");
   if (half_open != nullptr && config.half_open_limit > config.connections) {
@@ -199,7 +156,7 @@ Reading read_config(std::string_view text, const std::string& file, const std::s
   for (const ConfigField& field : config_fields()) {
     if (const YamlNode* node = find_path(root, field.key)) {
       field.read(*node, reading.config, reading.errors);
-    } else if (field.required) {
+    } else if (field.required && (field.unless.empty() || find_path(root, field.unless) == nullptr)) {
       reading.errors.push_back({section_line(root, field.key), field.key + " is missing", "write " + field.type});
     }
   }

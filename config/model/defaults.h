@@ -26,6 +26,9 @@ inline constexpr std::uint64_t kGatewayLeaseMs = 60'000;
 inline constexpr std::string_view kDefaultLastKnownDirectory = "/var/lib/isthmus";
 inline constexpr std::uint64_t kDefaultLastKnownAgeMs = 24 * 3'600'000ULL;
 
+// Interfaces that are made for the kernel, by which it uses a NIC that DPDK has.
+inline constexpr std::string_view kDefaultUnderlayTwin = "dpdk0", kDefaultLocalTwin = "dpdk1";
+
 inline constexpr std::uint32_t kDefaultFlowsKept = 4095;
 
 }  // namespace isthmus

@@ -30,8 +30,12 @@ enum class LogLevel : std::uint8_t { kTrace, kDebug, kInfo, kWarn, kError };
 
 [[nodiscard]] constexpr std::uint64_t in_ms(Seconds time) { return std::uint64_t{1000} * time.value(); }
 
+// Whether a NIC may be DPDK's that no IOMMU keeps from the memory of this machine.
+enum class DpdkIommu : std::uint8_t { kRequired, kNone };
+
 struct DeviceConfig {
-  std::string interface;
+  std::string interface;  // of a DPDK device: the kernel's twin of it
+  std::string dpdk;       // empty: the interface is used by AF_XDP
   XdpMode xdp = AfXdpOptions{}.mode;
   ZeroCopy zero_copy = AfXdpOptions{}.zero_copy;
   KernelForwarding kernel_forwarding = AfXdpOptions{}.kernel_forwarding;
@@ -45,7 +49,7 @@ struct DeviceConfig {
 struct LocalDeviceConfig {
   DeviceConfig device;
   bool veth = false;                 // create or adopt a veth pair: `interface` is the kernel's end
-  std::optional<std::uint32_t> mtu;  // absent: underlay MTU less the tunnel overhead
+  std::optional<std::uint32_t> mtu;  // absent: underlay MTU less the tunnel overhead; of a DPDK device, as it is
   LocalDelivery delivery = LocalDelivery::kRoute;
 };
 
@@ -86,6 +90,8 @@ struct GatewayConfig {
   std::uint64_t timeout_tcp_ms = in_ms(FlowTimeouts{}.tcp), timeout_tcp_syn_ms = in_ms(FlowTimeouts{}.tcp_syn);
   std::uint64_t timeout_tcp_closing_ms = in_ms(FlowTimeouts{}.tcp_closing);
   std::uint64_t timeout_other_ms = in_ms(FlowTimeouts{}.other), timeout_half_open_ms = in_ms(FlowTimeouts{}.half_open);
+  DpdkMemory dpdk_memory;
+  DpdkIommu dpdk_iommu = DpdkIommu::kRequired;
   std::uint32_t kernel_flows = kDefaultKernelFlows, kernel_flow_rate = kDefaultHotPacketsPerSecond;
   std::uint32_t kernel_flow_hold_ms = AfXdpOptions{}.kernel_forwarding_hold_ms;
   std::uint32_t fragments = EngineOptions{}.fragments;
@@ -96,6 +102,7 @@ struct GatewayConfig {
   std::uint64_t identity_grace_ms = in_ms(EngineOptions{}.identity_grace);
 
   DeviceConfig underlay;
+  std::optional<std::uint32_t> underlay_mtu;  // of a DPDK device; absent: as it is
   LocalDeviceConfig local;
 
   std::optional<IpAddress> translation_ipv4, translation_ipv6;
@@ -140,6 +147,9 @@ struct GatewayConfig {
   std::uint64_t last_known_age_ms = kDefaultLastKnownAgeMs;  // 0: nothing is kept
   std::uint64_t handover_wait_ms = 0;                        // 0: a signal ends the gateway
   LogLevel log_level = LogLevel::kInfo;
+
+  [[nodiscard]] bool uses_dpdk() const { return !underlay.dpdk.empty() || !local.device.dpdk.empty(); }
+  [[nodiscard]] bool one_device() const { return !local.veth && local.device.interface == underlay.interface; }
 };
 
 }  // namespace isthmus

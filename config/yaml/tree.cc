@@ -198,6 +198,16 @@ const YamlNode* YamlNode::find(std::string_view key) const noexcept {
   return nullptr;
 }
 
+const YamlNode* find_path(const YamlNode& root, std::string_view path) noexcept {
+  const YamlNode* node = &root;
+  while (node != nullptr && !path.empty()) {
+    const auto dot = path.find('.');
+    node = node->find(path.substr(0, dot));
+    path = dot == std::string_view::npos ? std::string_view() : path.substr(dot + 1);
+  }
+  return node == nullptr || node->kind == YamlNode::Kind::kNull ? nullptr : node;
+}
+
 std::string_view YamlNode::kind_name() const noexcept {
   switch (kind) {
     case Kind::kScalar:

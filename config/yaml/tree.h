@@ -33,6 +33,9 @@ struct YamlNode {
   [[nodiscard]] std::string_view kind_name() const noexcept;
 };
 
+// The value at a dotted path of keys; null when there is none, or nothing is written there.
+[[nodiscard]] const YamlNode* find_path(const YamlNode& root, std::string_view path) noexcept;
+
 // An error in a text. With `warning` set, the value is used all the same.
 struct YamlError {
   unsigned line = 0;

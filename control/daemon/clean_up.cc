@@ -63,7 +63,9 @@ Status clean_up(const GatewayConfig& config, bool keep_known) {
   }
   Status result = Ok{};
   keep_first(result, (*kernel)->remove_closed_routes());
-  keep_first(result, detach_steer(config.underlay.interface));
+  if (config.underlay.dpdk.empty()) {
+    keep_first(result, detach_steer(config.underlay.interface));
+  }
   if (config.local.veth) {
     // Its routes are removed with it; of the program at its other end, what is pinned is not.
     const LocalDeviceOptions options = local_device_options(config, OwnGateway{}, Bytes{1500});
@@ -72,7 +74,7 @@ Status clean_up(const GatewayConfig& config, bool keep_known) {
       keep_first(result, detached);
     }
     keep_first(result, (*kernel)->remove_local_device(options));
-  } else if (config.local.device.interface != config.underlay.interface) {
+  } else if (!config.one_device() && config.local.device.dpdk.empty()) {
     keep_first(result, detach_steer(config.local.device.interface));
   }
   keep_first(result, remove_connection_file(config));

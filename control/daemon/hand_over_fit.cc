@@ -14,8 +14,12 @@ namespace {
 // Those without which it is another gateway, which must not be stopped.
 constexpr std::string_view kIdentity[] = {"gateway.name", "gateway.cluster", "network namespace"};
 
+// DPDK's memory and its drivers' state are one process's.
+constexpr std::string_view kDpdkDevices[] = {"devices.underlay.dpdk", "devices.local.dpdk"};
+
 void describe(std::ostringstream& text, const std::string& where, const DeviceConfig& device) {
   text << where << ".interface=" << device.interface << '\n'
+       << where << ".dpdk=" << device.dpdk << '\n'
        << where << ".ring_entries=" << device.ring_entries << '\n'
        << where << ".xdp=" << static_cast<int>(device.xdp) << '\n'
        << where << ".zero_copy=" << static_cast<int>(device.zero_copy) << '\n'
@@ -64,6 +68,14 @@ HandOverPort::Fit hand_over_fit(const std::string& ours, const std::string& thei
     if (value_of(old_values, name) != value_of(new_values, name)) {
       return {HandOverKind::kRefused,
               name + " is " + value_of(old_values, name) + " here, and " + value_of(new_values, name) + " there"};
+    }
+  }
+  for (const auto* values : {&old_values, &new_values}) {
+    for (const std::string_view key : kDpdkDevices) {
+      if (const auto device = values->find(std::string(key)); device != values->end() && !device->second.empty()) {
+        return {HandOverKind::kDifferent, "a DPDK device, " + device->second +
+                                              ", cannot be handed over; connections outlive the restart by their file"};
+      }
     }
   }
   for (const auto* values : {&old_values, &new_values}) {

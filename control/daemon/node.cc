@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "control/machine/dpdk_nic.h"
 #include "dataplane/api/devices.h"
 
 namespace isthmus {
@@ -69,18 +70,53 @@ bool port_in_use(L4Port port) {
   return ::bind(socket.fd, reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0 && errno == EADDRINUSE;
 }
 
-// Opens the interface and hands it to the engine.
-Result<DeviceId> add_af_xdp(Node& node, const DeviceConfig& config, const std::string& interface, bool point_to_point) {
-  auto device = open_af_xdp(af_xdp_options(node, config, interface, point_to_point));
-  if (!device) {
-    return device.error();
+// `key` names the configuration's. The interface is the kernel's twin of the device.
+Result<std::unique_ptr<Device>> open_dpdk_device(const GatewayConfig& config, const DeviceConfig& device,
+                                                 std::optional<std::uint32_t> mtu, const std::string& key) {
+  DpdkOptions options;
+  auto devargs = dpdk_devargs(key, device.dpdk, config.dpdk_iommu);
+  if (!devargs) {
+    return devargs.error();
   }
-  auto id = node.engine->add_device(std::move(*device));
+  options.device = *std::move(devargs);
+  options.ring_entries = device.ring_entries;
+  options.mtu = mtu.value_or(0);
+  options.memory = config.dpdk_memory;
+  return open_dpdk(options);
+}
+
+// Buffers are smaller beside a DPDK device, which has a part of each.
+Status check_beside_dpdk(const Device& device) {
+  if (device.has_long_packets() || device.mtu() <= kMaxDpdkPacket) {
+    return Ok{};
+  }
+  const std::string most = std::to_string(kMaxDpdkPacket.value());
+  return Error{"its MTU is " + std::to_string(device.mtu().value()) +
+                   ", and beside a DPDK device a buffer holds packets of " + most + " bytes",
+               device.name(), "ip link set " + device.name() + " mtu " + most};
+}
+
+// The interface by which the kernel has the device as well.
+Result<DeviceId> add_device(Node& node, std::unique_ptr<Device> device, const std::string& interface) {
+  auto id = node.engine->add_device(std::move(device));
   if (id) {
     node.interfaces.resize(std::max<std::size_t>(node.interfaces.size(), id->value() + std::size_t{1}));
     node.interfaces[id->value()] = interface;
   }
   return id;
+}
+
+// Opens the interface and hands it to the engine.
+Result<DeviceId> add_af_xdp(Node& node, const GatewayConfig& config, const DeviceConfig& device,
+                            const std::string& interface, bool point_to_point) {
+  auto opened = open_af_xdp(af_xdp_options(node, device, interface, point_to_point));
+  if (!opened) {
+    return opened.error();
+  }
+  if (Status fits = config.uses_dpdk() ? check_beside_dpdk(**opened) : Status(Ok{}); !fits) {
+    return fits.error();
+  }
+  return add_device(node, *std::move(opened), interface);
 }
 
 // Creates or adopts the veth pair, if one is configured. Returns the interface that the engine receives from.
@@ -98,8 +134,10 @@ Result<std::string> prepare_local(const GatewayConfig& config, const OwnGateway&
 }
 
 bool may_hand_down(const GatewayConfig& config) {
-  return config.kernel_flows != 0 && (config.underlay.kernel_forwarding != KernelForwarding::kOff ||
-                                      config.local.device.kernel_forwarding != KernelForwarding::kOff);
+  const auto may = [](const DeviceConfig& device) {
+    return device.dpdk.empty() && device.kernel_forwarding != KernelForwarding::kOff;
+  };
+  return config.kernel_flows != 0 && (may(config.underlay) || may(config.local.device));
 }
 
 // The maps of flows that XDP programs forward, if any device may have some. Without them the engine forwards all.
@@ -137,7 +175,9 @@ LocalDeviceOptions local_device_options(const GatewayConfig& config, const OwnGa
   LocalDeviceOptions options;
   options.kernel_end = config.local.device.interface;
   options.queues = config.cores.empty() ? config.workers : static_cast<unsigned>(config.cores.size());
-  const Bytes most = may_hand_down(config) ? kMaxForwardedPacket : kMaxAfXdpPacket;
+  const Bytes most = may_hand_down(config) ? kMaxForwardedPacket
+                     : config.uses_dpdk()  ? kMaxDpdkPacket
+                                           : kMaxAfXdpPacket;
   const std::uint32_t carried = std::min(underlay_mtu.value(), most.value());
   options.mtu = Bytes{config.local.mtu.value_or(carried - tunnel_overhead(own).value())};
   return options;
@@ -199,6 +239,93 @@ Status check_node_tunnels(const GatewayConfig& config, const OwnGateway& own) {
   return Ok{};
 }
 
+namespace {
+
+// An interface that AF_XDP is to use. Error: it is not there, or has no Ethernet.
+Result<LinkState> ethernet_link(Kernel& kernel, const std::string& interface) {
+  auto link = kernel.link(interface);
+  if (link && !link->ethernet) {
+    return Error{"the interface has no Ethernet", interface,
+                 "give the gateway an Ethernet interface: devices.underlay.interface, devices.local.interface"};
+  }
+  return link;
+}
+
+// The underlay device where DPDK has it: its MTU is known once it is open. nullptr: it is one for AF_XDP.
+Result<std::unique_ptr<Device>> open_dpdk_underlay(const GatewayConfig& config) {
+  return config.underlay.dpdk.empty()
+             ? std::unique_ptr<Device>()
+             : open_dpdk_device(config, config.underlay, config.underlay_mtu, "devices.underlay.dpdk");
+}
+
+Result<DeviceId> add_local_device(Node& node, const GatewayConfig& config, const std::string& interface) {
+  const DeviceConfig& device = config.local.device;
+  if (device.dpdk.empty()) {
+    return add_af_xdp(node, config, device, interface, config.local.veth);
+  }
+  auto opened = open_dpdk_device(config, device, config.local.mtu, "devices.local.dpdk");
+  return opened ? add_device(node, *std::move(opened), interface) : Result<DeviceId>(opened.error());
+}
+
+Status make_engine(Node& node, const GatewayConfig& config, const OwnGateway& own) {
+  make_kernel_flows(config, node);
+  EngineOptions options = engine_options(config, own);
+  options.hand_down = {.flows = node.kernel_flows, .packets_per_second = config.kernel_flow_rate};
+  options.beside = node.beside;
+  auto engine = Engine::create(options);
+  if (!engine) {
+    return engine.error();
+  }
+  node.engine = std::move(*engine);
+  return Ok{};
+}
+
+// Makes the veth pair, where there is one, opens the devices, and gives them to the engine.
+Status add_devices(Node& node, const GatewayConfig& config, const OwnGateway& own) {
+  auto dpdk_underlay = open_dpdk_underlay(config);
+  if (!dpdk_underlay) {
+    return dpdk_underlay.error();
+  }
+  Bytes mtu{0};
+  if (*dpdk_underlay != nullptr) {
+    mtu = (*dpdk_underlay)->mtu();
+  } else if (auto link = ethernet_link(*node.kernel, config.underlay.interface)) {
+    mtu = link->mtu;
+  } else {
+    return link.error();
+  }
+  const auto local_interface = prepare_local(config, own, node, mtu);
+  if (!local_interface) {
+    return local_interface.error();
+  }
+  if (config.local.device.dpdk.empty() && !config.one_device()) {
+    if (auto link = ethernet_link(*node.kernel, *local_interface); !link) {
+      return link.error();
+    }
+  }
+  if (Status made = make_engine(node, config, own); !made) {
+    return made;
+  }
+  const auto underlay = *dpdk_underlay != nullptr
+                            ? add_device(node, *std::move(dpdk_underlay), config.underlay.interface)
+                            : add_af_xdp(node, config, config.underlay, config.underlay.interface, false);
+  if (!underlay) {
+    return underlay.error();
+  }
+  node.underlay = node.local = *underlay;
+  if (config.one_device()) {
+    return Ok{};
+  }
+  const auto local = add_local_device(node, config, *local_interface);
+  if (!local) {
+    return local.error();
+  }
+  node.local = *local;
+  return Ok{};
+}
+
+}  // namespace
+
 Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own, bool beside) {
   if (auto status = check_node_tunnels(config, own); !status) {
     return status.error();
@@ -210,40 +337,8 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own, bool b
     return kernel.error();
   }
   node.kernel = std::move(*kernel);
-  auto link = node.kernel->link(config.underlay.interface);
-  if (!link) {
-    return link.error();
-  }
-  auto local_interface = prepare_local(config, own, node, link->mtu);
-  if (!local_interface) {
-    return local_interface.error();
-  }
-  for (const std::string& interface : {config.underlay.interface, *local_interface}) {
-    if (auto each = node.kernel->link(interface); each && !each->ethernet) {
-      return Error{"the interface has no Ethernet", interface,
-                   "give the gateway an Ethernet interface: devices.underlay.interface, devices.local.interface"};
-    }
-  }
-  make_kernel_flows(config, node);
-  EngineOptions options = engine_options(config, own);
-  options.hand_down = {.flows = node.kernel_flows, .packets_per_second = config.kernel_flow_rate};
-  options.beside = beside;
-  auto engine = Engine::create(options);
-  if (!engine) {
-    return engine.error();
-  }
-  node.engine = std::move(*engine);
-  const auto underlay = add_af_xdp(node, config.underlay, config.underlay.interface, false);
-  if (!underlay) {
-    return underlay.error();
-  }
-  node.underlay = node.local = *underlay;
-  if (*local_interface != config.underlay.interface) {
-    const auto local = add_af_xdp(node, config.local.device, *local_interface, config.local.veth);
-    if (!local) {
-      return local.error();
-    }
-    node.local = *local;
+  if (Status added = add_devices(node, config, own); !added) {
+    return added.error();
   }
   node.forwarding = forwarding_interfaces(config);
   if (beside) {
