@@ -103,6 +103,8 @@ struct MemoryDeviceOptions {
   // The interface by which XDP programs send what leaves by this device; 0: none. A device without a network has no
   // program of its own, but what is handed down can name it.
   int interface_index = 0;
+  // As a device that receives all that arrives at its interface: what is not the gateway's is kept for take_host().
+  bool shares_with_host = false;
 };
 [[nodiscard]] Result<std::unique_ptr<Device>> open_memory(const MemoryDeviceOptions& options);
 

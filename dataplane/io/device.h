@@ -54,6 +54,24 @@ struct SteerChange {
     apply(rules.local_sources, added.local_sources, removed.local_sources);
     apply(rules.native, added.native, removed.native);
   }
+  // Becomes what it and then `later` change together.
+  void append(const SteerChange& later) {
+    const auto turn = [](auto& from, auto& into, const auto& turned) {
+      for (const auto& each : turned) {
+        if (from.erase(each) == 0) {
+          into.insert(each);
+        }
+      }
+    };
+    const auto follow = [&](auto list) {
+      turn(removed.*list, added.*list, later.added.*list);
+      turn(added.*list, removed.*list, later.removed.*list);
+    };
+    follow(&SteerRules::peers);
+    for (const auto list : {&SteerRules::fleet, &SteerRules::local_sources, &SteerRules::native}) {
+      follow(list);
+    }
+  }
 };
 
 class DeviceQueue {

@@ -27,6 +27,7 @@ enum class Verdict : std::uint8_t {
   kDrop,      // dropped for `reason`; counted and freed at the end of the path
   kConsumed,  // its frame has been handed on
   kEcho,      // the ping of a VIP, to be answered (originate/echo_reply.cc)
+  kToHost,    // not the fleet's: its frame goes to the kernel as it came (path/host.h)
 };
 
 struct alignas(64) Packet {

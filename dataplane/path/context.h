@@ -1,6 +1,9 @@
 // State of one worker that the stages use.
 #pragma once
 
+#include <array>
+#include <cstdint>
+
 #include "dataplane/originate/output.h"
 #include "dataplane/slowpath/context.h"
 
@@ -12,10 +15,21 @@ struct LastPeer {
   PeerId id;                   // kNoPeer: none yet
 };
 
+// Of the burst in hand, where it has arrived on a device that shares with the host (host.h).
+struct HostShare {
+  const HostRules* rules = nullptr;              // nullptr: nothing is asked about
+  const Frame* first = nullptr;                  // of the burst
+  std::uint64_t taken = 0;                       // bitmap by index in the burst: the rules take it
+  std::array<std::uint32_t, kMaxBurst> lengths;  // of its frames, as they came
+  std::array<Frame, kMaxBurst> frames;           // that are the kernel's
+  unsigned count = 0;
+};
+
 struct PathContext : SlowContext {
   using SlowContext::SlowContext;
 
   Output output{*this};
+  HostShare host;
   std::uint32_t replayed = kNoPlace;  // list of fragments that go on behind the burst in hand (fragments.h)
   std::uint32_t fragment_bucket = 0;  // the last one that was looked at for what has waited too long
   std::uint64_t fragments_expired_ns = 0;

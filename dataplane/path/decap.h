@@ -49,6 +49,8 @@ class TunnelMatch {
            packet.ip_bytes >= sizeof(net::Ipv6) + sizeof(net::Ipv6Fragment) && packet.ip[sizeof(net::Ipv6)] == kUdp &&
            ends_.is_ours(IpAddress::ipv6(ip->destination));
   }
+  // To either of our addresses, whatever it is.
+  [[nodiscard]] bool is_ours(const Packet& packet) const noexcept { return ends_.is_ours(destination_of(packet)); }
   [[nodiscard]] bool is_port(const std::uint8_t* udp) const noexcept {
     return ends_.is_port(L4Port{net::at<net::Udp>(udp)->destination.host()});
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "dataplane/base/prefetch.h"
+#include "dataplane/path/host.h"
 #include "dataplane/path/path.h"
 
 namespace isthmus {
@@ -16,10 +17,10 @@ constexpr unsigned kBlocksAhead = 8;
 
 struct LookupTally {
   std::uint64_t misses = 0;  // packets without a connection
-  std::uint64_t dead = 0;    // packets that parse has dropped or consumed
+  std::uint64_t dead = 0;    // packets that parse has dropped or consumed, or that are the kernel's
 };
 
-// A packet whose decision does not hold, or that parse has dropped or consumed.
+// A packet whose decision does not hold, or with which parse is done.
 void leave(PathContext& context, Burst& burst, Packet& packet, LookupTally& tally) noexcept {
   if (packet.alive()) {
     tally.misses += packet.line == nullptr ? 1 : 0;
@@ -59,6 +60,9 @@ void forward(PathContext& context, Burst& burst) noexcept {
     } else if (!forwarder(*packet, *block)) {
       finish_drop(context, burst, *packet);
     }
+  }
+  if (context.host.rules != nullptr) [[unlikely]] {
+    tally.dead += leave_to_host(context, burst, tally.misses);
   }
   context.counters.misses.add(tally.misses);
   context.counters.hits.add(burst.count - tally.misses - tally.dead);

@@ -7,6 +7,7 @@
 #include "dataplane/path/context.h"
 #include "dataplane/path/decap.h"
 #include "dataplane/path/fragments.h"
+#include "dataplane/path/host.h"
 #include "dataplane/path/path.h"
 
 namespace isthmus {
@@ -19,6 +20,9 @@ std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const 
   packet.origin = Origin::plain(tunnel != nullptr);
   if (const auto drop = parse_ethernet(packet, packet.frame->data)) {
     return drop;
+  }
+  if (tunnel != nullptr && tunnel->is_ours(packet) && is_hosts(context, packet)) {
+    return std::nullopt;
   }
   if (tunnel != nullptr && is_tunnel_fragment(context, *tunnel, packet)) {
     if (const auto drop = assemble_tunnel(context, *tunnel, packet); drop || !packet.alive()) {
@@ -37,13 +41,21 @@ std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const 
   if (const auto drop = parse_flow(packet, context.shared.options.realm); drop || packet.fragment == Fragment::kNone) {
     return drop;
   }
+  if (is_hosts(context, packet)) {
+    return std::nullopt;
+  }
   return follow_datagram(context, packet);
 }
 
 // A packet that is not alive keeps an old key, so that lookup need not ask whether it is.
 void parse_slow(PathContext& context, Packet& packet, const TunnelMatch* tunnel, std::uint64_t& decapsulated) noexcept {
+  if (context.host.rules != nullptr) {
+    restore_length(context, packet);
+  }
   if (const auto drop = parse_any(context, packet, tunnel)) {
-    packet.drop(*drop);
+    if (!is_hosts(context, packet)) {
+      packet.drop(*drop);
+    }
   } else {
     decapsulated += packet.origin.side() == Side::kFabric ? 1 : 0;
   }

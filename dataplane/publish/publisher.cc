@@ -114,6 +114,7 @@ Status Publisher::apply(const TableDelta& delta) {
   apply_routes(delta, *next, everything);
   apply_frontends(delta, *next, moved);
   apply_policy(delta, *next, moved, everything);
+  follow_steer(*next);
 
   // First publish the data, then increment the words: admission reads in the opposite order.
   shared_.snapshot.store(next.get(), std::memory_order_release);
@@ -305,6 +306,24 @@ SteerRules Publisher::steer_rules() const {
   SteerRules rules = steer_.rules();
   rules.tunnel = shared_.options.tunnel;
   return rules;
+}
+
+// A device may have been added since the last snapshot.
+void Publisher::follow_steer(Snapshot& next) {
+  SteerChange change = steer_.take_change();
+  if (shared_.shares_with_host != 0) {
+    if (next.host == nullptr) {
+      host_rules_.replace(steer_rules());
+    } else {
+      host_rules_.change(change);
+    }
+    next.host = host_rules_.rules();
+  }
+  if (untaken_.empty()) {
+    untaken_ = std::move(change);
+  } else {
+    untaken_.append(change);
+  }
 }
 
 void Publisher::reclaim() {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/publish/host_rule_lists.h"
 #include "dataplane/publish/shared_state.h"
 #include "dataplane/publish/steer_ledger.h"
 #include "dataplane/tables/prefix_ranges.h"
@@ -38,7 +39,7 @@ class Publisher {
   // What the devices' kernel programs must redirect to the engine, according to the published tables.
   [[nodiscard]] SteerRules steer_rules() const;
   // What has changed of them since the last call.
-  [[nodiscard]] SteerChange take_steer_change() { return steer_.take_change(); }
+  [[nodiscard]] SteerChange take_steer_change() { return std::exchange(untaken_, {}); }
   // The words of all addresses in the prefixes.
   void move_words_of(const std::vector<Prefix>& prefixes);
   // The published one; nullptr before the first. For control.
@@ -70,6 +71,7 @@ class Publisher {
   void apply_aliases(const AliasPrefixes& aliases, Snapshot& next, bool& everything);
   void apply_hosts(const HostPrefixes& hosts);
   void apply_routes(const TableDelta& delta, Snapshot& next, bool& everything);
+  void follow_steer(Snapshot& next);
   [[nodiscard]] bool apply_cidrs(const TableDelta& delta);
   void apply_policy(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved, bool& everything);
 
@@ -83,6 +85,8 @@ class Publisher {
   std::vector<LocalRoute> routes_;
   PrefixRanges cidrs_;  // with their identities
   SteerLedger steer_;
+  SteerChange untaken_;  // since the last take_steer_change()
+  HostRuleLists host_rules_;
   SourceMaps source_maps_;
   std::array<std::map<BackendKey, unsigned>, Snapshot::kShards> backends_;  // in how many frontends each is
   std::uint64_t endpoints_refused_ = 0;

@@ -20,6 +20,9 @@
 
 namespace isthmus {
 
+// Of an engine: SharedState::shares_with_host has a bit for each.
+inline constexpr std::size_t kMaxDevices = 64;
+
 struct SharedState {
   explicit SharedState(const EngineOptions& engine_options, unsigned workers)
       : options(engine_options),
@@ -41,7 +44,8 @@ struct SharedState {
   OutstandingProbes probes, sized_probes;
   HeardProbes heard_probes;
   OpeningMemory openings;
-  std::atomic<bool> draining{false};  // is said to peers' probes; control writes, workers read
+  std::uint64_t shares_with_host = 0;  // Device::shares_with_host(), a bit for each DeviceId; since before the workers
+  std::atomic<bool> draining{false};   // is said to peers' probes; control writes, workers read
   // Control, after `snapshot` was replaced and before a word is incremented: peers that have come, changed or gone.
   std::function<void(const Snapshot&, const std::set<PeerId>&)> peers_moved = [](const Snapshot&,
                                                                                  const std::set<PeerId>&) {};

@@ -48,7 +48,7 @@ bool AdjacencyTable::set_device(DeviceId device, const MacAddress& mac, Bytes mt
   const bool other_mtu = device_mtu_[device.value()].exchange(mtu.value(), std::memory_order_relaxed) != mtu.value();
   std::uint64_t source = 0;
   std::memcpy(&source, mac.bytes.data(), mac.bytes.size());
-  if (std::exchange(device_mac_[device.value()], source) == source) {
+  if (device_mac_[device.value()].exchange(source, std::memory_order_relaxed) == source) {
     return other_mtu;
   }
   for (std::uint32_t number = 1; number < capacity_; ++number) {
@@ -258,7 +258,7 @@ void AdjacencyTable::set_mac(AdjacencyId id, std::optional<MacAddress> mac) noex
   }
   std::uint64_t destination = 0;
   std::memcpy(&destination, mac->bytes.data(), mac->bytes.size());
-  write(id.value(), destination, device_mac_[device(id).value()]);
+  write(id.value(), destination, this->mac(device(id)));
 }
 
 }  // namespace isthmus

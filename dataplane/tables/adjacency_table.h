@@ -94,6 +94,10 @@ class AdjacencyTable {
   }
   [[nodiscard]] DeviceId device(AdjacencyId id) const noexcept { return links_[id.value()].device; }
   [[nodiscard]] IpAddress next_hop(AdjacencyId id) const noexcept { return entries_[id.value()].next_hop; }
+  // A device's own MAC as its six bytes lie in a frame, and zeros behind them.
+  [[nodiscard]] std::uint64_t mac(DeviceId device) const noexcept {
+    return device_mac_[device.value()].load(std::memory_order_relaxed);
+  }
   [[nodiscard]] Bytes mtu(DeviceId device) const noexcept {
     return Bytes{device_mtu_[device.value()].load(std::memory_order_relaxed)};
   }
@@ -155,7 +159,7 @@ class AdjacencyTable {
   std::uint32_t free_count_ = 0;
   Queue unclaimed_, retired_;
   std::uint64_t evicted_ = 0, refused_ = 0;
-  std::array<std::uint64_t, 256> device_mac_{};  // 6 bytes as loaded
+  std::array<std::atomic<std::uint64_t>, 256> device_mac_{};
   std::array<std::atomic<std::uint32_t>, 256> device_mtu_{};
 };
 

@@ -19,6 +19,7 @@
 #include "dataplane/packet/outer_header.h"
 #include "dataplane/tables/alias_table.h"
 #include "dataplane/tables/frontends.h"
+#include "dataplane/tables/host_rules.h"
 #include "dataplane/tables/policy_table.h"
 #include "dataplane/tables/range_map.h"
 
@@ -159,6 +160,7 @@ struct Snapshot {
   std::shared_ptr<const PolicyTable> policy;
   std::array<std::shared_ptr<const FrontendShard>, kShards> frontends;  // by VIP
   std::array<std::shared_ptr<const BackendKeys>, kShards> backends;     // of all services, by address
+  std::shared_ptr<const HostRules> host;  // nullptr: no device of the engine shares_with_host()
 
   // Whether a packet comes from another cluster, by a tunnel: not from one of our own nodes.
   [[nodiscard]] bool is_outside(Origin origin, ClusterId own) const noexcept {

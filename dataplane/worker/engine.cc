@@ -66,7 +66,6 @@ class EngineImplementation final : public Engine {
   }
 
   Result<DeviceId> add_device(std::unique_ptr<Device> device) override {
-    constexpr std::size_t kMaxDevices = 64;
     if (!workers_.empty() || devices_.size() == kMaxDevices) {
       return Error{"device added to a running engine, or more than 64 devices", device->name(),
                    "add at most 64 devices, before start"};
@@ -74,6 +73,7 @@ class EngineImplementation final : public Engine {
     const DeviceId id{static_cast<std::uint8_t>(devices_.size())};
     static_cast<void>(shared_.adjacencies.set_device(id, device->mac(), device->mtu()));
     device->join(id == shared_.options.underlay_device, shared_.options.realm);
+    shared_.shares_with_host |= std::uint64_t{device->shares_with_host()} << id.value();
     devices_.push_back(std::move(device));
     up_.push_back(true);
     return id;
@@ -311,10 +311,11 @@ class EngineImplementation final : public Engine {
       device->forget_earlier();
     }
   }
-  // Settled flows of what the devices do not take any more. The words move after the rules: until then a packet would
-  // have the decision confirmed. So may one that still lies in a ring, and they move once more a second later.
+  // Settled flows of what the rules do not take any more: XDP forwards them, and of a device that shares with the host
+  // nobody asks about them. The words move after the rules: until then a packet would have the decision confirmed. So
+  // may one that still lies in a ring, and they move once more a second later.
   void withdraw_unsteered() {
-    if (hand_down_ != nullptr && !unsteered_.empty()) {
+    if ((hand_down_ != nullptr || shared_.shares_with_host != 0) && !unsteered_.empty()) {
       publisher_.move_words_of(unsteered_);
       in_rings_.emplace_back(shared_.flows->now(), std::move(unsteered_));
     }

@@ -19,7 +19,8 @@ namespace isthmus {
 namespace {
 
 constexpr unsigned kIdleRoundsBeforeSleep = 32;
-constexpr int kMaxSleepMs = 50;  // far below the steer program's heartbeat timeout
+constexpr std::uint32_t kMaxSleepUs = 50'000;     // far below the steer program's heartbeat timeout
+constexpr std::uint32_t kWaitingSleepUs = 1'000;  // while frames wait for a neighbour
 // Aging visits every slot of the worker's share once per period, limited to a number of slots per step that depends on
 // whether the round was busy. (A worker that is woken for each batch of packets has many idle rounds.)
 constexpr std::uint64_t kAgingPeriodNs = 2'000'000'000;
@@ -108,11 +109,8 @@ unsigned Worker::round() {
 unsigned Worker::work() {
   polls_.store(polls() + 1, std::memory_order_relaxed);
   context_.snapshot = shared_.snapshot.load(std::memory_order_acquire);
-  if (context_.snapshot == nullptr) {  // before the first publish, fleet traffic is left to the kernel program
-    for (const auto& queue : setup_.queues) {
-      static_cast<void>(queue->receive({}));  // its heartbeat: the first packets must not find the worker dead
-    }
-    return 0;
+  if (context_.snapshot == nullptr) {
+    return work_without_tables();
   }
   unsigned received = 0;
   read_clock();
@@ -143,7 +141,30 @@ unsigned Worker::poll_queue(DeviceId device) {
   context_.arrived_on = device;
   context_.counters.rx_packets.add(count);
   run_path(context_, *burst_);
+  if (context_.host.count != 0) {
+    setup_.queues[device.value()]->to_host({context_.host.frames.data(), context_.host.count});
+    context_.host.count = 0;
+  }
   return count;
+}
+
+// Before the first publish, fleet traffic is left to the kernel program of a device; without one, there are no rules
+// yet by which anything would not be the kernel's.
+unsigned Worker::work_without_tables() {
+  unsigned received = 0;
+  for (unsigned device = 0; device < setup_.queues.size(); ++device) {
+    DeviceQueue& queue = *setup_.queues[device];
+    if ((shared_.shares_with_host >> device & 1) == 0) {
+      static_cast<void>(queue.receive({}));  // its heartbeat: the first packets must not find the worker dead
+      continue;
+    }
+    const unsigned count = queue.receive({burst_->frames.data(), kMaxBurst});
+    context_.counters.rx_packets.add(count);
+    queue.to_host({burst_->frames.data(), count});
+    queue.flush();
+    received += count;
+  }
+  return received;
 }
 
 void Worker::flush() {
@@ -193,9 +214,13 @@ void Worker::wait() {
   std::array<pollfd, 64> fds{};
   nfds_t count = 0;
   fds[count++] = {mailbox_.worker_fd(), POLLIN, 0};
+  std::uint32_t longest_us = context_.output.waiting_count != 0 ? kWaitingSleepUs : kMaxSleepUs;
   for (auto& queue : setup_.queues) {
     if (!queue->arm()) {
       return;
+    }
+    if (const std::uint32_t us = queue->longest_sleep_us(); us != 0) {
+      longest_us = std::min(longest_us, us);
     }
     for (const int fd : queue->wait_fds()) {
       if (count < fds.size()) {
@@ -203,8 +228,8 @@ void Worker::wait() {
       }
     }
   }
-  const int timeout = context_.output.waiting_count != 0 ? 1 : kMaxSleepMs;
-  if (poll(fds.data(), count, timeout) > 0 && (fds[0].revents & POLLIN) != 0) {
+  const timespec timeout{0, static_cast<long>(longest_us) * 1000};
+  if (ppoll(fds.data(), count, &timeout, nullptr) > 0 && (fds[0].revents & POLLIN) != 0) {
     mailbox_.acknowledge();
   }
 }

@@ -57,6 +57,7 @@ class Worker final : private lifecycle::UnansweredWatch {
  private:
   void run();
   unsigned work();
+  unsigned work_without_tables();
   unsigned poll_queue(DeviceId device);
   void flush();
   void maintain(bool idle);

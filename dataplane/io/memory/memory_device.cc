@@ -15,7 +15,11 @@ namespace isthmus {
 // The two rings between a worker and the other end, and the descriptor that wakes a sleeping worker.
 class MemoryLane {
  public:
-  explicit MemoryLane(std::uint32_t frames) : in(frames), out(frames) {}
+  explicit MemoryLane(const MemoryDeviceOptions& options) : in(options.lane_frames), out(options.lane_frames) {
+    if (options.shares_with_host) {
+      host.emplace(options.lane_frames);
+    }
+  }
   ~MemoryLane() {
     if (event >= 0) {
       close(event);
@@ -31,12 +35,23 @@ class MemoryLane {
   }
 
   FrameRing in, out;
+  std::optional<FrameRing> host;
   int event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   std::vector<FrameBytes> replay;    // frames of the capture file, before any injected one; the worker reads them
   std::atomic<bool> replayed{true};  // the worker has handed out all of `replay`
 };
 
 namespace {
+
+std::optional<FrameBytes> oldest_of(FrameRing& ring) {
+  if (ring.empty()) {
+    return std::nullopt;
+  }
+  const auto bytes = ring.front();
+  FrameBytes frame(bytes.begin(), bytes.end());
+  ring.pop();
+  return frame;
+}
 
 class MemoryQueue final : public DeviceQueue {
  public:
@@ -94,6 +109,14 @@ class MemoryQueue final : public DeviceQueue {
     return n;
   }
 
+  void to_host(std::span<const Frame> frames) noexcept override {
+    for (const Frame& frame : frames) {
+      const bool taken = lane_->host && lane_->host->push({frame.data, frame.length});
+      (taken ? counters_.to_host : counters_.host_full).add(1);
+      pool_.release(frame.chunk);
+    }
+  }
+
   void flush() noexcept override {}
   [[nodiscard]] std::span<const int> wait_fds() const noexcept override { return {&lane_->event, 1}; }
   bool arm() noexcept override {
@@ -127,7 +150,7 @@ MemoryDevice::~MemoryDevice() = default;
 
 Result<std::unique_ptr<MemoryDevice>> MemoryDevice::create(const MemoryDeviceOptions& options) {
   std::unique_ptr<MemoryDevice> device(new MemoryDevice(options));
-  device->lanes_.push_back(std::make_shared<MemoryLane>(options.lane_frames));
+  device->lanes_.push_back(std::make_shared<MemoryLane>(options));
   if (!options.pcap_in.empty()) {
     auto frames = read_pcap(options.pcap_in, FrameRing::kSlotBytes);
     if (!frames) {
@@ -170,13 +193,12 @@ bool MemoryDevice::inject(std::span<const std::uint8_t> frame, WorkerId worker) 
 
 std::optional<FrameBytes> MemoryDevice::take(WorkerId worker) {
   MemoryLane* from = lane(worker);
-  if (from == nullptr || from->out.empty()) {
-    return std::nullopt;
-  }
-  const auto bytes = from->out.front();
-  FrameBytes frame(bytes.begin(), bytes.end());
-  from->out.pop();
-  return frame;
+  return from == nullptr ? std::nullopt : oldest_of(from->out);
+}
+
+std::optional<FrameBytes> MemoryDevice::take_host(WorkerId worker) {
+  MemoryLane* from = lane(worker);
+  return from == nullptr || !from->host ? std::nullopt : oldest_of(*from->host);
 }
 
 bool MemoryDevice::drained(WorkerId worker) const {
@@ -189,7 +211,7 @@ Result<std::unique_ptr<DeviceQueue>> MemoryDevice::open_queue(WorkerId worker, u
     return Error{"worker " + std::to_string(worker.value()) + " of " + std::to_string(workers), options_.name};
   }
   while (lanes_.size() < workers) {
-    lanes_.push_back(std::make_shared<MemoryLane>(options_.lane_frames));
+    lanes_.push_back(std::make_shared<MemoryLane>(options_));
   }
   return std::unique_ptr<DeviceQueue>(std::make_unique<MemoryQueue>(lanes_[worker.value()], writer_, pool));
 }

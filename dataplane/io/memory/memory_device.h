@@ -1,6 +1,7 @@
 // A device without a network: frames come from a capture file or from inject(), and go to a capture file or to take().
 //
-// Each worker that opened a queue has a lane of its own: one ring of incoming and one of outgoing frames. Threads: the
+// Each worker that opened a queue has a lane of its own: one ring of incoming and one of outgoing frames, and
+// one of frames for the host, if it shares with it. Threads: the
 // worker at one end of its lane, one other thread (a test, a tool) at the other; lanes are independent of each other.
 // All of `pcap_in` is queued for worker 0.
 #pragma once
@@ -33,6 +34,8 @@ class MemoryDevice final : public Device {
   [[nodiscard]] bool inject(std::span<const std::uint8_t> frame, WorkerId worker = WorkerId{0});
   // The oldest frame that `worker` sent and that was not taken yet. Always empty with `pcap_out`.
   [[nodiscard]] std::optional<FrameBytes> take(WorkerId worker = WorkerId{0});
+  // The same of what it gave to the host, of a device that shares with it.
+  [[nodiscard]] std::optional<FrameBytes> take_host(WorkerId worker = WorkerId{0});
   // The worker has received everything that was queued for it.
   [[nodiscard]] bool drained(WorkerId worker = WorkerId{0}) const;
   // The rules in force.
@@ -51,6 +54,9 @@ class MemoryDevice final : public Device {
   [[nodiscard]] unsigned queues() const noexcept override { return static_cast<unsigned>(lanes_.size()); }
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
+  [[nodiscard]] bool shares_with_host() const noexcept override { return options_.shares_with_host; }
+  // As if its interface had another address now; the engine follows at its next look. Control thread.
+  void set_mac(const MacAddress& mac) noexcept { options_.mac = mac; }
   [[nodiscard]] Status steer(const SteerRules& rules) override;
   [[nodiscard]] Status change_steer(const SteerChange& change) override;
   [[nodiscard]] std::string describe() const override;
