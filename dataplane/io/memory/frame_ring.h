@@ -15,14 +15,15 @@ class FrameRing {
   static constexpr std::uint32_t kSlotBytes = 4096 - 256;  // what a chunk holds behind its headroom
 
   // `slots` is a power of two. Memory is touched only as slots are used.
-  explicit FrameRing(std::uint32_t slots)
+  explicit FrameRing(std::uint32_t slots, std::uint32_t slot_bytes = kSlotBytes)
       : mask_(slots - 1),
-        bytes_(std::make_unique_for_overwrite<std::uint8_t[]>(std::size_t{slots} * kSlotBytes)),
+        slot_bytes_(slot_bytes),
+        bytes_(std::make_unique_for_overwrite<std::uint8_t[]>(std::size_t{slots} * slot_bytes)),
         lengths_(std::make_unique<std::uint32_t[]>(slots)) {}
 
   [[nodiscard]] bool push(std::span<const std::uint8_t> frame) noexcept {
     const std::uint32_t head = head_.load(std::memory_order_relaxed);
-    if (frame.size() > kSlotBytes || head - tail_.load(std::memory_order_acquire) > mask_) {
+    if (frame.size() > slot_bytes_ || head - tail_.load(std::memory_order_acquire) > mask_) {
       return false;
     }
     std::copy(frame.begin(), frame.end(), slot(head));  // not memcpy: the frame may be empty
@@ -43,9 +44,9 @@ class FrameRing {
 
  private:
   [[nodiscard]] std::uint8_t* slot(std::uint32_t i) const noexcept {
-    return bytes_.get() + std::size_t{i & mask_} * kSlotBytes;
+    return bytes_.get() + std::size_t{i & mask_} * slot_bytes_;
   }
-  std::uint32_t mask_;
+  std::uint32_t mask_, slot_bytes_;
   std::unique_ptr<std::uint8_t[]> bytes_;
   std::unique_ptr<std::uint32_t[]> lengths_;
   alignas(64) std::atomic<std::uint32_t> head_{0};
