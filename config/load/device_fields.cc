@@ -121,7 +121,7 @@ DeviceConfig& local_of(GatewayConfig& config) { return config.local.device; }
 
 void add_device_fields(std::vector<ConfigField>& fields) {
   constexpr auto kInterface = "an interface name of 1 to 15 characters";
-  constexpr auto kDpdk = "a PCI address, devargs of DPDK's, or an interface name";
+  constexpr auto kDpdk = "a PCI address, devargs of DPDK's, an interface name";
   ConfigField interface = name(
       "devices.underlay.interface", [](GatewayConfig& c) -> std::string& { return c.underlay.interface; },
       is_interface_name, kInterface,

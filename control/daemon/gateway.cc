@@ -30,6 +30,14 @@ constexpr auto kLogInterval = std::chrono::seconds(5);
 // How often the workers are looked at; with a watchdog, three times in its time.
 constexpr std::chrono::microseconds kPollingInterval = std::chrono::seconds(5);
 
+constexpr auto kStopping =
+    "stopping; local device, routes and XDP programs stay: fleet traffic is dropped until the next start, but for "
+    "settled "
+    "flows handed down to them, which go on for engine.kernel_flow_hold";
+constexpr auto kStoppingWithDpdk =
+    "stopping; DPDK lets go of its devices, at which nothing arrives until the next start; all else that keeps fleet "
+    "traffic from the node's ordinary routes stays";
+
 sigset_t taken_signals() {
   sigset_t set;
   ::sigemptyset(&set);
@@ -116,9 +124,7 @@ Status Gateway::run() {
   if (retired_) {
     return Ok{};
   }
-  spdlog::info(
-      "stopping; local device, routes and XDP programs stay: fleet traffic is dropped until the next start, but for "
-      "settled flows handed down to them, which go on for engine.kernel_flow_hold");
+  spdlog::info("{}", config_.uses_dpdk() ? kStoppingWithDpdk : kStopping);
   return Ok{};
 }
 

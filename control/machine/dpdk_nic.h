@@ -2,11 +2,12 @@
 // Thread: any. Failure: errors that say what to do, of what is so before DPDK looks at the device itself.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "config/model/gateway_config.h"
-#include "dataplane/base/result.h"
+#include "dataplane/api/types.h"
 
 namespace isthmus {
 

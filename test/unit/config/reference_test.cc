@@ -51,6 +51,9 @@ TEST(ConfigReference, EveryKeyReadsTheValueItShows) {
   config.translation_ipv6 = IpAddress::parse("fd00:1::ff:1");
   config.cores = {1, 3};
   for (const ConfigField& field : config_fields()) {
+    if (field.key.ends_with(".dpdk")) {
+      continue;  // none: the keys of AF_XDP's are shown
+    }
     const std::string value = field.show(config);
     auto parsed = parse_yaml(field.key == "translation.ipv6" ? "\"" + value + "\"" : value);
     ASSERT_TRUE(std::holds_alternative<YamlNode>(parsed)) << field.key << ": " << value;

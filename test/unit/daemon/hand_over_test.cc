@@ -184,6 +184,18 @@ TEST(HandOver, OfOtherParametersTheFirstIsNamedWithBothValues) {
   EXPECT_EQ(hand_over_fit(ours, ours + "a parameter of a later version=1\n").kind, HandOverKind::kDifferent);
 }
 
+TEST(HandOver, ADpdkDeviceIsNotHandedOver) {
+  GatewayConfig with_dpdk = a_gateway();
+  with_dpdk.local.device.dpdk = "0000:00:05.0";
+  const std::string without = hand_over_hello(a_gateway()), with = hand_over_hello(with_dpdk);
+  for (const auto& [ours, theirs] : {std::pair{with, with}, std::pair{with, without}, std::pair{without, with}}) {
+    const HandOverPort::Fit fit = hand_over_fit(ours, theirs);
+    EXPECT_EQ(fit.kind, HandOverKind::kDifferent);
+    EXPECT_NE(fit.why.find("a DPDK device, 0000:00:05.0, cannot be handed over"), std::string::npos) << fit.why;
+  }
+  EXPECT_EQ(without.find("dpdk"), std::string::npos) << "versions without such devices do not say it";
+}
+
 TEST(HandOver, AnotherGatewayIsRefusedWhateverElseItHas) {
   const std::string ours = hand_over_hello(a_gateway());
   GatewayConfig theirs = a_gateway();

@@ -54,5 +54,16 @@ TEST(LocalDeviceOfAConfiguration, HasTheMtuThatTheTunnelLeavesOfWhatTheEngineRec
   EXPECT_EQ(local_device_options(chosen, own, Bytes{9000}).mtu, Bytes{1400});
 }
 
+TEST(LocalDeviceOfAConfiguration, HasNoLargerMtuThanABufferHoldsBesideADpdkDevice) {
+  GatewayConfig config;
+  OwnGateway own;
+  own.underlay = IpAddress::ipv4(Be32::of(0xc0000201));
+  config.underlay.dpdk = "net_null0";
+  EXPECT_EQ(local_device_options(config, own, Bytes{9000}).mtu, Bytes{3506 - 50}) << "the pair's own flows";
+  config.local.device.kernel_forwarding = KernelForwarding::kOff;
+  EXPECT_EQ(local_device_options(config, own, Bytes{9000}).mtu, Bytes{3634 - 50});
+  EXPECT_EQ(local_device_options(config, own, Bytes{1500}).mtu, Bytes{1450});
+}
+
 }  // namespace
 }  // namespace isthmus
