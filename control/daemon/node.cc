@@ -82,6 +82,8 @@ Result<std::unique_ptr<Device>> open_dpdk_device(const GatewayConfig& config, co
   options.ring_entries = device.ring_entries;
   options.mtu = mtu.value_or(0);
   options.memory = config.dpdk_memory;
+  options.twin = device.interface;
+  options.workers = config.cores.empty() ? config.workers : static_cast<unsigned>(config.cores.size());
   return open_dpdk(options);
 }
 

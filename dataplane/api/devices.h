@@ -81,7 +81,9 @@ struct DpdkOptions {
   std::string device;
   std::uint32_t ring_entries = kDefaultRingEntries;  // of each queue; drivers may have other limits
   std::uint32_t mtu = 0;                             // 0: as it is
-  DpdkMemory memory;                                 // the same for all devices of a process
+  std::string twin;      // the interface by which the kernel has the device, too; empty: all that arrives is ours
+  unsigned workers = 1;  // of the engine
+  DpdkMemory memory;     // the same for all devices of a process
 };
 // The longest IP packet that a DPDK device receives and sends: what a chunk holds behind DPDK's message buffer.
 inline constexpr std::uint32_t kDpdkReserved = 192;

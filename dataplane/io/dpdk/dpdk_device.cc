@@ -60,7 +60,7 @@ Result<std::unique_ptr<Device>> DpdkDevice::open(const DpdkOptions& options) {
     return started.error();
   }
   std::unique_ptr<DpdkDevice> device(new DpdkDevice(options));
-  for (const auto step : {&DpdkDevice::probe, &DpdkDevice::read_facts}) {
+  for (const auto step : {&DpdkDevice::probe, &DpdkDevice::read_facts, &DpdkDevice::open_twin}) {
     if (Status done = (device.get()->*step)(); !done) {
       return done.error();
     }
@@ -109,6 +109,24 @@ Status DpdkDevice::read_facts() {
                      std::to_string(kMaxDpdkPacket.value()) + " bytes",
                  options_.device, "set its mtu to " + std::to_string(kMaxDpdkPacket.value()) + " at most"};
   }
+  return Ok{};
+}
+
+Status DpdkDevice::open_twin() {
+  if (options_.twin.empty()) {
+    return Ok{};
+  }
+  TwinOptions options;
+  options.interface = options_.twin;
+  options.mac = mac_;
+  options.mtu = mtu_;
+  options.link = true;  // as check() finds it
+  options.workers = options_.workers;
+  auto twin = Twin::open(options);
+  if (!twin) {
+    return twin.error();
+  }
+  twin_ = *std::move(twin);
   return Ok{};
 }
 
@@ -174,6 +192,9 @@ Result<std::unique_ptr<DeviceQueue>> DpdkDevice::open_queue(WorkerId worker, uns
   if (worker.value() >= workers) {
     return Error{"worker " + std::to_string(worker.value()) + " of " + std::to_string(workers), options_.device};
   }
+  if (twin_ != nullptr && workers > options_.workers) {
+    return Error{"the twin was opened for fewer workers", options_.device, ""};
+  }
   if (worker.value() == 0) {
     if (Status configured = configure(workers); !configured) {
       return configured.error();
@@ -192,7 +213,8 @@ Result<std::unique_ptr<DeviceQueue>> DpdkDevice::open_queue(WorkerId worker, uns
     return made.error();
   }
   const bool receives = worker.value() < receive_queues_;
-  auto queue = std::make_unique<DpdkQueue>(DpdkQueue::Setup{port_, worker.value(), receives, *std::move(mempool)});
+  auto queue = std::make_unique<DpdkQueue>(DpdkQueue::Setup{port_, worker.value(), receives, *std::move(mempool), twin_,
+                                                            twin_ == nullptr ? nullptr : &twin_->queue(worker)});
   queues_.push_back(queue.get());
   if (worker.value() + 1U == workers) {
     if (Status started = start(); !started) {
@@ -214,13 +236,23 @@ Status DpdkDevice::start() {
   return Ok{};
 }
 
+bool DpdkDevice::has_link() const noexcept {
+  rte_eth_link link{};
+  return rte_eth_link_get_nowait(port_->number(), &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+}
+
 DeviceCondition DpdkDevice::check() {
   DeviceCondition condition;
-  rte_eth_link link{};
-  condition.up = rte_eth_link_get_nowait(port_->number(), &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+  condition.up = has_link();
   if (!condition.up) {
     condition.problems.push_back(
-        {"the device has no link", options_.device, "see its cable, its other end, or its virtual function"});
+        Error{"the device has no link", options_.device, "see its cable, its other end, or its virtual function"});
+  }
+  if (twin_ != nullptr) {
+    if (const Status followed = twin_->set_link(condition.up); !followed) {
+      condition.problems.push_back(followed.error());
+    }
+    twin_->check(condition);
   }
   return condition;
 }

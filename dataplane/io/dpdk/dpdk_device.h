@@ -27,6 +27,7 @@ class DpdkDevice final : public Device {
   [[nodiscard]] std::uint32_t most_staggered() const noexcept override;
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
+  [[nodiscard]] bool shares_with_host() const noexcept override { return twin_ != nullptr; }
   // It has no program: what is ours is decided by the path.
   [[nodiscard]] Status steer(const SteerRules& /*rules*/) override { return Ok{}; }
   [[nodiscard]] Status change_steer(const SteerChange& /*change*/) override { return Ok{}; }
@@ -37,13 +38,16 @@ class DpdkDevice final : public Device {
   explicit DpdkDevice(const DpdkOptions& options) : options_(options) {}
   [[nodiscard]] Status probe();
   [[nodiscard]] Status read_facts();
+  [[nodiscard]] Status open_twin();
   [[nodiscard]] Status configure(unsigned workers);
   [[nodiscard]] Status start();
   [[nodiscard]] Status set_up(std::uint16_t queue, const FrameMempool& mempool);
+  [[nodiscard]] bool has_link() const noexcept;
   [[nodiscard]] Error failure(const std::string& what, int error, const std::string& fix) const;
 
   DpdkOptions options_;
   std::shared_ptr<DpdkPort> port_;
+  std::shared_ptr<Twin> twin_;
   rte_eth_dev_info info_{};
   MacAddress mac_;
   Bytes mtu_{1500};

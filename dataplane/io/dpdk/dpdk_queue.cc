@@ -10,15 +10,15 @@
 namespace isthmus {
 
 void DpdkQueue::use_interrupts() noexcept {
-  if (!setup_.receives) {
-    return;
+  if (takes_from_host()) {
+    wait_fds_[wait_count_++] = setup_.host->wait_fd();
   }
-  UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
+  UniqueFd epoll(setup_.receives ? epoll_create1(EPOLL_CLOEXEC) : -1);
   if (!epoll.valid() || rte_eth_dev_rx_intr_ctl_q(port_, setup_.queue, epoll.get(), RTE_INTR_EVENT_ADD, nullptr) != 0) {
     return;
   }
   epoll_ = std::move(epoll);
-  epoll_number_ = epoll_.get();
+  wait_fds_[wait_count_++] = epoll_.get();
 }
 
 // A received buffer as a frame. False: it is lost, and counted.
@@ -128,17 +128,40 @@ unsigned DpdkQueue::transmit(std::span<const Frame> frames) noexcept {
   return accepted;
 }
 
-std::span<const int> DpdkQueue::wait_fds() const noexcept {
-  return {&epoll_number_, epoll_.valid() ? std::size_t{1} : std::size_t{0}};
+void DpdkQueue::flush() noexcept {
+  if (!takes_from_host()) {
+    return;
+  }
+  std::array<Frame, kHostBurst> frames;
+  const unsigned count = setup_.host->take(frames, pool_);
+  if (count == 0) {
+    return;
+  }
+  const unsigned sent = send({frames.data(), count});
+  for (unsigned i = sent; i < count; ++i) {
+    pool_.release(frames[i].chunk);
+  }
+  setup_.host->not_sent(count - sent);
 }
 
 bool DpdkQueue::arm() noexcept {
+  if (takes_from_host() && !setup_.host->arm()) {
+    return false;
+  }
   if (!epoll_.valid()) {
     return true;
   }
   rte_epoll_event event;
   static_cast<void>(rte_epoll_wait(epoll_.get(), &event, 1, 0));  // takes the last wake-up back
   return rte_eth_dev_rx_intr_enable(port_, setup_.queue) == 0 && rte_eth_rx_queue_count(port_, setup_.queue) <= 0;
+}
+
+QueueCounters DpdkQueue::counters() const noexcept {
+  QueueCounters counts = counters_.read();
+  if (setup_.host != nullptr) {
+    setup_.host->add_to(counts);
+  }
+  return counts;
 }
 
 }  // namespace isthmus

@@ -5,6 +5,7 @@
 // chunk are copied, and counted. Threads: the worker; counters() any.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "dataplane/io/dpdk/dpdk_port.h"
 #include "dataplane/io/dpdk/frame_mempool.h"
 #include "dataplane/io/queue_counters.h"
+#include "dataplane/io/twin/twin.h"
 #include "dataplane/io/unique_fd.h"
 
 namespace isthmus {
@@ -23,6 +25,8 @@ class DpdkQueue final : public DeviceQueue {
     std::uint16_t queue = 0;
     bool receives = true;  // a device may have fewer receive queues than there are workers
     std::shared_ptr<FrameMempool> mempool;
+    std::shared_ptr<Twin> twin;  // nullptr: there is none
+    TwinQueue* host = nullptr;   // the worker's of it
   };
   explicit DpdkQueue(Setup setup)
       : setup_(std::move(setup)), port_(setup_.port->number()), pool_(setup_.mempool->frames()) {}
@@ -30,21 +34,29 @@ class DpdkQueue final : public DeviceQueue {
   DpdkQueue(const DpdkQueue&) = delete;
   DpdkQueue& operator=(const DpdkQueue&) = delete;
 
-  // Asks the driver for a descriptor that is readable when frames arrive. Without one, the queue is polled.
+  // Of a device that is started: asks the driver for a descriptor that is readable when frames arrive. Without one, the
+  // queue is polled.
   void use_interrupts() noexcept;
 
   unsigned receive(std::span<Frame> out) noexcept override;
   unsigned transmit(std::span<const Frame> frames) noexcept override;
-  void flush() noexcept override {}
-  [[nodiscard]] std::span<const int> wait_fds() const noexcept override;
-  [[nodiscard]] std::uint32_t longest_sleep_us() const noexcept override { return epoll_.valid() ? 0 : kPollEveryUs; }
+  void to_host(std::span<const Frame> frames) noexcept override { setup_.host->give(frames, pool_); }
+  // Sends what the kernel has for the device, too.
+  void flush() noexcept override;
+  [[nodiscard]] std::span<const int> wait_fds() const noexcept override { return {wait_fds_.data(), wait_count_}; }
+  [[nodiscard]] std::uint32_t longest_sleep_us() const noexcept override {
+    return setup_.receives && !epoll_.valid() ? kPollEveryUs : 0;
+  }
   bool arm() noexcept override;
-  [[nodiscard]] QueueCounters counters() const noexcept override { return counters_.read(); }
+  [[nodiscard]] QueueCounters counters() const noexcept override;
 
  private:
+  // Frames of the kernel that are sent at once: the fleet's do not wait for more.
+  static constexpr unsigned kHostBurst = 32;
   // An idle worker looks that often at a queue that has no descriptor.
   static constexpr std::uint32_t kPollEveryUs = 100;
 
+  [[nodiscard]] bool takes_from_host() const noexcept { return setup_.host != nullptr && setup_.host->takes(); }
   [[nodiscard]] bool adopt(rte_mbuf* mbuf, Frame& frame) noexcept;
   [[nodiscard]] bool copy_in(rte_mbuf* mbuf, Frame& frame) noexcept;
   [[nodiscard]] unsigned send(std::span<const Frame> frames) noexcept;
@@ -54,8 +66,9 @@ class DpdkQueue final : public DeviceQueue {
   std::uint16_t port_;
   FramePool& pool_;
   QueueCounterCells counters_;
-  UniqueFd epoll_;
-  int epoll_number_ = -1;  // its descriptor, as wait_fds() gives it
+  UniqueFd epoll_;                 // of the driver's descriptor; none: it has none
+  std::array<int, 2> wait_fds_{};  // that, and the twin's
+  unsigned wait_count_ = 0;
 };
 
 }  // namespace isthmus

@@ -30,6 +30,7 @@ class GatewayProcess:
 
     def _config_text(self, hub, settings):
         underlay, local = settings.get("interfaces", {}).get(self.name, ("eth0", None))
+        dpdk = f", dpdk: \"{settings['dpdk'][self.name]}\"" if self.name in settings.get("dpdk", {}) else ""
         local = (f"interface: {local or underlay}" if local or self.gateway.one_device else
                  "interface: isthmus0, veth: true")
         forwarding = f", kernel_forwarding: {settings['kernel_forwarding']}" if "kernel_forwarding" in settings else ""
@@ -60,7 +61,7 @@ engine:
   unknown_endpoint_hold: {hold}
   kernel_flow_hold: {settings.get("kernel_flow_hold", "1m")}
 devices:
-  underlay: {{interface: {underlay}{forwarding}}}
+  underlay: {{interface: {underlay}{dpdk or forwarding}}}
   local: {{{local}{forwarding}}}
 translation: {{ipv4: {self.gateway.translation_ipv4}, ipv6: "{self.gateway.translation_ipv6}", ports: 32768-65535}}
 hub: {hub_text}
