@@ -3,9 +3,27 @@
 import unittest
 
 import fleet_test
-from dpdk_fleet import Dpdk
 from fleet_case import FleetCase, plan, pod, wait_until
+from fleet import dpdk
 from fleet.traffic import ping
+
+
+class Dpdk:
+    """Mix-in for a FleetCase."""
+
+    queues = 1
+
+    @classmethod
+    def make_fleet(cls):
+        cls.settings = dpdk.settings_of(cls.settings, cls.queues)
+        fleet = super().make_fleet()
+        fleet.topology = dpdk.DpdkTopology(fleet.prefix)
+        return fleet
+
+    def dpdk_device(self):
+        """Its row in the status of the gateway."""
+        rows = self.fleet.gateways[dpdk.GATEWAY].status()["devices"]
+        return next(row for row in rows if row["name"].startswith(dpdk.DEVICE))
 
 
 class PodToPod(Dpdk, fleet_test.PodToPod):
@@ -13,7 +31,7 @@ class PodToPod(Dpdk, fleet_test.PodToPod):
 
 
 class GlobalService(Dpdk, fleet_test.GlobalService):
-    pass
+    queues = 2
 
 
 class Failover(Dpdk, fleet_test.Failover):

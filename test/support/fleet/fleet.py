@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 
-from . import plan
+from . import dpdk, plan
 from .gateway import GatewayProcess
 from .hub import UDP_ECHO_PORT, Hub
 from .mesh import Mesh
@@ -37,9 +37,9 @@ class Fleet:
     def __init__(self, program, prefix="ist-", settings=None, hub="file"):
         self.program = program
         self.prefix = prefix
-        self.settings = settings or {}
+        self.settings = dpdk.settings_of(settings or {}) if dpdk.everywhere() else settings or {}
         self.folder = tempfile.mkdtemp(prefix="isthmus-fleet-", dir="/run" if os.path.isdir("/run") else None)
-        self.topology = Topology(prefix)
+        self.topology = dpdk.DpdkTopology(prefix) if dpdk.everywhere() else Topology(prefix)
         make_hub = {"file": Hub, "etcd": Mesh}.get(hub, hub)
         self.hub = make_hub(self.folder)
         self.gateways = {}

@@ -38,7 +38,8 @@ class GatewayProcess:
             local += f", delivery: {settings['delivery'][self.name]}"
         if "local_mtu" in settings and not self.gateway.one_device:
             local += f", mtu: {settings['local_mtu']}"
-        workers = f"cores: {settings['cores']}" if "cores" in settings else f"workers: {settings.get('workers', 1)}"
+        number = settings.get("workers_of", {}).get(self.name, settings.get("workers", 1))
+        workers = f"cores: {settings['cores']}" if "cores" in settings else f"workers: {number}"
         if "local_kernel_forwarding" in settings and not self.gateway.one_device:
             local += f", kernel_forwarding: {settings['local_kernel_forwarding']}"
         hub_text, cluster_id = hub.hub_config(self.gateway.cluster)

@@ -1,15 +1,18 @@
-"""A fleet in which west's gateway has its underlay by DPDK, and the others by AF_XDP.
+"""A fleet in which west's first gateway has its underlay by DPDK, and the others by AF_XDP.
 
 DPDK's af_packet driver has the node's veth. The kernel has the node's addresses on the twin, a TAP; what arrives at the
 veth itself it does not see, as if the NIC were bound to vfio-pci.
 """
 
-from fleet.topology import Topology
+import os
+
+from .topology import Topology
 
 TWIN = "dpdk0"
 DEVICE = "net_af_packet0,iface=eth0"
-GATEWAY = "west-1"
-SETTINGS = {"interfaces": {GATEWAY: (TWIN, None)}, "dpdk": {GATEWAY: DEVICE}}
+GATEWAY, NODE = "west-1", "west-node1"
+# With it, every fleet is such a one.
+EVERYWHERE = "ISTHMUS_FLEET_DPDK"
 
 
 class DpdkTopology(Topology):
@@ -17,7 +20,7 @@ class DpdkTopology(Topology):
 
     def _join_site(self, router, port, cluster, netns):
         device = super()._join_site(router, port, cluster, netns)
-        if port != "west-node1":
+        if port != NODE:
             return device
         mac = netns.run(["ip", "-br", "link", "show", device]).stdout.split()[2]
         netns.run(["nft", f"add table netdev nic; add chain netdev nic ingress {{ type filter hook ingress device {device} "
@@ -27,16 +30,13 @@ class DpdkTopology(Topology):
         return TWIN
 
 
-class Dpdk:
-    """Mix-in for a FleetCase."""
+def settings_of(settings, queues=1):
+    """The settings of the gateways, with so many workers for the one over DPDK."""
+    device = f"{DEVICE},qpairs={queues}" if queues > 1 else DEVICE
+    return {**settings, "interfaces": {**settings.get("interfaces", {}), GATEWAY: (TWIN, None)},
+            "dpdk": {GATEWAY: device}, **({"workers_of": {GATEWAY: queues}} if queues > 1 else {})}
 
-    @classmethod
-    def make_fleet(cls):
-        cls.settings = {**cls.settings, **SETTINGS}
-        fleet = super().make_fleet()
-        fleet.topology = DpdkTopology(fleet.prefix)
-        return fleet
 
-    def dpdk_device(self):
-        """Its row in the status of the gateway."""
-        return next(row for row in self.fleet.gateways[GATEWAY].status()["devices"] if row["name"] == DEVICE)
+def everywhere():
+    """Whether all fleets of this run are such ones."""
+    return bool(os.environ.get(EVERYWHERE))
