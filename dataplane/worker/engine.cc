@@ -311,11 +311,10 @@ class EngineImplementation final : public Engine {
       device->forget_earlier();
     }
   }
-  // Settled flows of what the rules do not take any more: XDP forwards them, and of a device that shares with the host
-  // nobody asks about them. The words move after the rules: until then a packet would have the decision confirmed. So
-  // may one that still lies in a ring, and they move once more a second later.
+  // Settled flows of what the devices do not take any more. The words move after the rules: until then a packet would
+  // have the decision confirmed. So may one that still lies in a ring, and they move once more a second later.
   void withdraw_unsteered() {
-    if ((hand_down_ != nullptr || shared_.shares_with_host != 0) && !unsteered_.empty()) {
+    if (hand_down_ != nullptr && !unsteered_.empty()) {
       publisher_.move_words_of(unsteered_);
       in_rings_.emplace_back(shared_.flows->now(), std::move(unsteered_));
     }

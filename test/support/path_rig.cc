@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "dataplane/api/maglev.h"
 
 namespace isthmus::test {
@@ -23,6 +25,7 @@ std::unique_ptr<MemoryDevice> memory_device(const char* name, const char* mac, B
   options.mtu = mtu;
   options.lane_frames = rig.lane_frames;
   options.interface_index = rig.kernel_interface;
+  options.shares_with_host = rig.shares_with_host;
   return must(MemoryDevice::create(options));
 }
 
@@ -59,6 +62,10 @@ std::string Outcome::text() const {
   std::string s;
   for (const Output& o : out) {
     s += (o.underlay ? "underlay: " : "local: ") + o.packet.text() + "\n";
+  }
+  for (const ToHost& frame : host) {
+    s += (frame.underlay ? "to the host, from the underlay: " : "to the host, from the local side: ") +
+         dissect(frame.bytes).text() + "\n";
   }
   for (const auto& [name, count] : drops) {
     s += "drop " + name + " " + std::to_string(count) + "\n";
@@ -192,7 +199,12 @@ PacketSpec PathRig::tunnelled(PacketSpec inner, const IpAddress& from, std::uint
 }
 
 Outcome PathRig::send(MemoryDevice& device, const FrameBytes& bytes, const PacketSpec* spec) {
-  EXPECT_TRUE(device.inject(bytes));
+  FrameBytes frame = bytes;
+  if (device.shares_with_host() && spec != nullptr) {
+    const MacAddress mac = device.mac();
+    std::copy(mac.bytes.begin(), mac.bytes.end(), frame.begin());
+  }
+  EXPECT_TRUE(device.inject(frame));
   Outcome outcome = idle();
   if (::testing::Test::HasFailure() && spec != nullptr) {
     ::testing::Test::RecordProperty("scapy", spec->scapy());
@@ -207,6 +219,9 @@ Outcome PathRig::idle(unsigned rounds) {
   }
   Outcome outcome;
   for (MemoryDevice* device : {underlay_, local_}) {
+    while (auto frame = device->take_host()) {
+      outcome.host.push_back({device == underlay_, *std::move(frame)});
+    }
     while (auto frame = device->take()) {
       outcome.out.push_back({device == underlay_, *frame, dissect(*frame)});
       EXPECT_TRUE(outcome.out.back().packet.errors.empty()) << outcome.out.back().packet.text();

@@ -43,8 +43,16 @@ struct Output {
   Dissected packet;
 };
 
+// A frame that was given to the host.
+struct ToHost {
+  bool underlay = false;
+  FrameBytes bytes;
+  friend bool operator==(const ToHost&, const ToHost&) = default;
+};
+
 struct Outcome {
   std::vector<Output> out;
+  std::vector<ToHost> host;
   std::map<std::string, std::uint64_t> drops;  // only those that increased
   NamedCounts counted;                         // every counter that increased, those of `drops` among them
   // The only packet sent out. Fails the test and returns an empty one if there is not exactly one.
@@ -66,8 +74,9 @@ class PathRig {
     std::string state;          // directory in which the connections are kept; empty: nowhere
     std::uint32_t numbers = 0;  // added to the numbers of peers and services: another process has others
     std::uint32_t lane_frames = MemoryDevice::kLaneFrames;  // of the devices
-    int kernel_interface = 0;  // by which XDP would send what leaves by the devices; 0: it cannot
-    bool threads = false;      // workers run as threads: use inject() and take() of the devices
+    int kernel_interface = 0;       // by which XDP would send what leaves by the devices; 0: it cannot
+    bool shares_with_host = false;  // the devices do; packets are then for their MAC addresses
+    bool threads = false;           // workers run as threads: use inject() and take() of the devices
     // What the engine gets in place of each device; itself, where there is none.
     std::function<std::unique_ptr<Device>(std::unique_ptr<MemoryDevice>)> around;
   };
