@@ -50,7 +50,8 @@ constexpr HomeRow kHomes[kPodHomes] = {
 
 }  // namespace
 
-RandomFleet::RandomFleet(std::uint64_t seed) : seed_(seed), kernel_flows_(need(open_kernel_flows({kFlowEntries}))) {
+RandomFleet::RandomFleet(std::uint64_t seed, bool shares_with_host)
+    : seed_(seed), kernel_flows_(need(open_kernel_flows({kFlowEntries}))) {
   constexpr std::uint64_t kSecond = 1'000'000'000;
   set_boot_clock(Nanoseconds{1000 * kSecond});
   Dice dice(seed);
@@ -69,7 +70,7 @@ RandomFleet::RandomFleet(std::uint64_t seed) : seed_(seed), kernel_flows_(need(o
   options.hand_down.packets_per_second = 1;
   choose_underlay(dice, options);
   engine_ = need(Engine::create(options));
-  add_devices(dice);
+  add_devices(dice, shares_with_host);
   need(engine_->start());
   for (const char* hop : {"192.0.2.254", "192.0.2.253"}) {
     underlay_hops_.push_back(engine_->adjacency(DeviceId{0}, *IpAddress::parse(hop)));
@@ -117,7 +118,7 @@ void RandomFleet::choose_underlay(Dice& dice, EngineOptions& options) {
   tunnel_ = options.tunnel;
 }
 
-void RandomFleet::add_devices(Dice& dice) {
+void RandomFleet::add_devices(Dice& dice, bool shares_with_host) {
   constexpr std::uint32_t kMtus[] = {1400, 1450, 1500, 1500, 2000, 3000};
   const bool fragments = dice.one_in(2);
   for (std::uint8_t id = 0; id < kDevices; ++id) {
@@ -126,6 +127,7 @@ void RandomFleet::add_devices(Dice& dice) {
     options.mac = mac_of(0xa, id);
     options.mtu = Bytes{dice.of(kMtus)};
     options.lane_frames = 64;
+    options.shares_with_host = shares_with_host;
     auto device = std::make_unique<SteeredDevice>(need(MemoryDevice::create(options)), *kernel_flows_, fragments);
     devices_[id] = device.get();
     need(engine_->add_device(std::move(device)));

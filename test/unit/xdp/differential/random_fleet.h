@@ -46,7 +46,8 @@ struct SentFrame {
 class RandomFleet {
  public:
   static constexpr std::size_t kDevices = 3;
-  explicit RandomFleet(std::uint64_t seed);
+  // `shares_with_host`: its devices do, so that the engine gets all frames.
+  explicit RandomFleet(std::uint64_t seed, bool shares_with_host = false);
   ~RandomFleet();
 
   // A change of policy, peers, next hops, endpoints, services or MTU, as control makes them while traffic flows.
@@ -77,7 +78,7 @@ class RandomFleet {
 
  private:
   void choose_underlay(Dice& dice, EngineOptions& options);
-  void add_devices(Dice& dice);
+  void add_devices(Dice& dice, bool shares_with_host);
   void add_peers(Dice& dice);
   void add_pods();
   void add_services(Dice& dice);

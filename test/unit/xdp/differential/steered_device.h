@@ -42,6 +42,7 @@ class SteeredDevice final : public Device {
   [[nodiscard]] MacAddress mac() const noexcept override { return memory_->mac(); }
   [[nodiscard]] Bytes mtu() const noexcept override { return memory_->mtu(); }
   [[nodiscard]] unsigned queues() const noexcept override { return memory_->queues(); }
+  [[nodiscard]] bool shares_with_host() const noexcept override { return memory_->shares_with_host(); }
   void join(bool underlay, Realm realm) override;
   // The loopback interface stands for every device: nothing is sent in a test run.
   [[nodiscard]] KernelEgress kernel_egress() const override {
