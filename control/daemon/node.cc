@@ -79,6 +79,7 @@ Result<std::unique_ptr<Device>> open_dpdk_device(const GatewayConfig& config, co
     return devargs.error();
   }
   options.device = *std::move(devargs);
+  options.interface = device.interface;
   options.ring_entries = device.ring_entries;
   options.mtu = mtu.value_or(0);
   options.memory = config.dpdk_memory;

@@ -79,6 +79,8 @@ struct DpdkOptions {
   // What DPDK's devargs name: an address of the PCI bus ("0000:00:05.0"), or a driver of its own with a number
   // ("net_memif0"); with arguments behind commas.
   std::string device;
+  // The interface by which the kernel has it, which is the device's name then; empty: it is called what it is above.
+  std::string interface = {};
   std::uint32_t ring_entries = kDefaultRingEntries;  // of each queue; drivers may have other limits
   std::uint32_t mtu = 0;                             // 0: as it is
   std::string twin;      // the interface by which the kernel has the device, too; empty: all that arrives is ours
@@ -91,6 +93,8 @@ inline constexpr Bytes kMaxDpdkPacket{4096 - kDpdkReserved - kFrameHeadroom - 14
 // Loads the module isthmus-dpdk.so (package isthmus-dpdk), which brings DPDK's libraries. Error: it is not there or of
 // another version, DPDK does not start, or the device cannot be used.
 [[nodiscard]] Result<std::unique_ptr<Device>> open_dpdk(const DpdkOptions& options);
+// Only the first of these: whether it could be loaded. Starts nothing of DPDK's.
+[[nodiscard]] Status load_dpdk_module();
 
 // Frames that one lane of a memory device holds in each direction.
 inline constexpr std::uint32_t kDefaultLaneFrames = 4096;

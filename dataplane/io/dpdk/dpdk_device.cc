@@ -24,6 +24,12 @@ bool is_pci_address(const std::string& name) {
          address.find(':') != std::string::npos && address.find('.') != std::string::npos;
 }
 
+// Drivers that know no largest MTU know a largest frame, its checksum included.
+Bytes largest_mtu(const rte_eth_dev_info& info) {
+  constexpr std::uint32_t kOverhead = kEthernetHeader + RTE_ETHER_CRC_LEN;
+  return Bytes{info.max_mtu != UINT16_MAX ? info.max_mtu : std::max(info.max_rx_pktlen, kOverhead) - kOverhead};
+}
+
 // One for each pool, shared by all devices of its worker. Control thread.
 std::shared_ptr<FrameMempool> known_mempool(const FramePool& pool, std::shared_ptr<FrameMempool> made) {
   static std::map<const FramePool*, std::weak_ptr<FrameMempool>> known;
@@ -68,15 +74,24 @@ Result<std::unique_ptr<Device>> DpdkDevice::open(const DpdkOptions& options) {
   return std::unique_ptr<Device>(std::move(device));
 }
 
+// DPDK has no driver for it (it cannot even read the name), or its driver has tried and failed.
+Error DpdkDevice::probe_failure(int error) const {
+  const bool tried = error != -EFAULT && error != -ENOENT;
+  const bool physical = is_pci_address(options_.device);
+  return failure(tried ? "DPDK's driver cannot take the device" : "DPDK has no driver that takes the device", error,
+                 physical && tried
+                     ? "end the process that has it (`fuser -v /dev/vfio/*`), or bind the NIC to vfio-pci again"
+                 : physical ? "bind the NIC to vfio-pci (`dpdk-devbind.py --status` shows who has it), install the "
+                              "driver (librte-net-*), or correct the address"
+                 : tried    ? "end the process that has it, or correct its arguments"
+                            : "write a PCI address, or devargs such as net_memif0,role=client");
+}
+
 Status DpdkDevice::probe() {
   static_cast<void>(take_dpdk_log());  // what it has said of other devices
   const char* const devargs = options_.device.c_str();
   if (const int error = rte_dev_probe(devargs); error != 0) {
-    return failure(
-        "DPDK has no driver that takes the device", error,
-        is_pci_address(options_.device)
-            ? "bind the NIC to vfio-pci (`dpdk-devbind.py --status` shows who has it), or correct the address"
-            : "write a PCI address, or devargs such as net_memif0,role=client");
+    return probe_failure(error);
   }
   rte_dev_iterator iterator;
   std::uint16_t port = RTE_MAX_ETHPORTS, first = RTE_MAX_ETHPORTS;
@@ -108,6 +123,11 @@ Status DpdkDevice::read_facts() {
     return Error{"an MTU of " + std::to_string(mtu_.value()) + ", and a frame of one buffer holds packets of " +
                      std::to_string(kMaxDpdkPacket.value()) + " bytes",
                  options_.device, "set its mtu to " + std::to_string(kMaxDpdkPacket.value()) + " at most"};
+  }
+  if (const Bytes most = largest_mtu(info_); mtu_ > most && options_.mtu != 0) {
+    return Error{"an MTU of " + std::to_string(mtu_.value()) + ", and its driver takes " +
+                     std::to_string(most.value()) + " at most",
+                 options_.device, "set its mtu to " + std::to_string(most.value()) + " at most"};
   }
   return Ok{};
 }
@@ -246,7 +266,7 @@ DeviceCondition DpdkDevice::check() {
   condition.up = has_link();
   if (!condition.up) {
     condition.problems.push_back(
-        Error{"the device has no link", options_.device, "see its cable, its other end, or its virtual function"});
+        Error{"the device has no link", name(), "see its cable, its other end, or its virtual function"});
   }
   if (twin_ != nullptr) {
     if (const Status followed = twin_->set_link(condition.up); !followed) {
@@ -258,7 +278,9 @@ DeviceCondition DpdkDevice::check() {
 }
 
 std::string DpdkDevice::describe() const {
-  return "dpdk " + std::string(info_.driver_name) + ", " + std::to_string(receive_queues_) +
+  const std::string which =
+      options_.interface.empty() ? "" : " " + options_.device.substr(0, options_.device.find(','));
+  return "dpdk " + std::string(info_.driver_name) + which + ", " + std::to_string(receive_queues_) +
          (receive_queues_ == 1 ? " queue" : " queues");
 }
 

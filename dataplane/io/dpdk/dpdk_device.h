@@ -19,7 +19,9 @@ class DpdkDevice final : public Device {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Device>> open(const DpdkOptions& options);
 
-  [[nodiscard]] const std::string& name() const noexcept override { return options_.device; }
+  [[nodiscard]] const std::string& name() const noexcept override {
+    return options_.interface.empty() ? options_.device : options_.interface;
+  }
   [[nodiscard]] MacAddress mac() const noexcept override { return mac_; }
   [[nodiscard]] Bytes mtu() const noexcept override { return mtu_; }
   [[nodiscard]] unsigned queues() const noexcept override { return receive_queues_; }
@@ -43,6 +45,7 @@ class DpdkDevice final : public Device {
   [[nodiscard]] Status start();
   [[nodiscard]] Status set_up(std::uint16_t queue, const FrameMempool& mempool);
   [[nodiscard]] bool has_link() const noexcept;
+  [[nodiscard]] Error probe_failure(int error) const;
   [[nodiscard]] Error failure(const std::string& what, int error, const std::string& fix) const;
 
   DpdkOptions options_;

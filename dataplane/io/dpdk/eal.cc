@@ -66,12 +66,26 @@ int first_allowed_cpu(const cpu_set_t& allowed) {
   return 0;
 }
 
+Error no_huge_pages(const DpdkMemory& memory) {
+  constexpr auto kReserve =
+      "reserve some: `sysctl vm.nr_hugepages=512`, for good in /etc/sysctl.d/; `isthmus doctor` says how many";
+  constexpr auto kWhere = "engine.dpdk.huge_pages";
+  switch (memory.pages) {
+    case DpdkPages::kOrdinary:
+      return {"a NIC needs memory that stays where it is, huge pages, and the configuration wants none", kWhere,
+              "leave out engine.dpdk.huge_pages: none"};
+    case DpdkPages::kHuge:
+      return {"no huge pages are free, and the configuration requires them", kWhere, kReserve};
+    case DpdkPages::kAuto:
+      break;
+  }
+  return {"no huge pages are free, and a NIC needs memory that stays where it is", kWhere, kReserve};
+}
+
 Status initialize(const DpdkMemory& memory, bool physical) {
-  const bool huge = memory.pages == DpdkPages::kHuge || (memory.pages == DpdkPages::kAuto && has_free_huge_pages());
+  const bool huge = memory.pages != DpdkPages::kOrdinary && has_free_huge_pages();
   if (!huge && (physical || memory.pages == DpdkPages::kHuge)) {
-    return Error{
-        "no huge pages are free, and a NIC needs memory that stays where it is", "engine.dpdk.huge_pages",
-        "reserve some: `sysctl vm.nr_hugepages=512`, for good in /etc/sysctl.d/; `isthmus doctor` says how many"};
+    return no_huge_pages(memory);
   }
   cpu_set_t allowed;
   CPU_ZERO(&allowed);

@@ -46,10 +46,21 @@ Result<const DpdkModule*> load() {
                "install the package isthmus-dpdk, or use an interface with AF_XDP"};
 }
 
+// Once, and for good.
+const Result<const DpdkModule*>& loaded() {
+  static const Result<const DpdkModule*> module = load();
+  return module;
+}
+
 }  // namespace
 
+Status load_dpdk_module() {
+  const Result<const DpdkModule*>& module = loaded();
+  return module ? Status(Ok{}) : Status(module.error());
+}
+
 Result<std::unique_ptr<Device>> open_dpdk(const DpdkOptions& options) {
-  static const Result<const DpdkModule*> module = load();
+  const Result<const DpdkModule*>& module = loaded();
   if (!module) {
     return module.error();
   }
