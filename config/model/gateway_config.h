@@ -149,6 +149,9 @@ struct GatewayConfig {
   LogLevel log_level = LogLevel::kInfo;
 
   [[nodiscard]] bool uses_dpdk() const { return !underlay.dpdk.empty() || !local.device.dpdk.empty(); }
+  [[nodiscard]] bool uses_af_xdp() const {
+    return underlay.dpdk.empty() || (!one_device() && local.device.dpdk.empty());
+  }
   [[nodiscard]] bool one_device() const { return !local.veth && local.device.interface == underlay.interface; }
 };
 

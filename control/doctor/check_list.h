@@ -40,6 +40,9 @@ void check_queues(const Facts& facts, Findings& findings);
 void check_mtu(const Facts& facts, Findings& findings);
 void check_offloads(const Facts& facts, Findings& findings);
 void check_legs(const Facts& facts, Findings& findings);
+// dpdk_checks.cc
+void check_dpdk(const Facts& facts, Findings& findings);
+void check_huge_pages(const Facts& facts, Findings& findings);
 // network_checks.cc
 void check_reverse_path(const Facts& facts, Findings& findings);
 void check_forwarding(const Facts& facts, Findings& findings);

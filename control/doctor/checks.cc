@@ -30,6 +30,8 @@ constexpr std::array kChecks = {
     DoctorCheck{"mtu", "room for tunnel headers", check_mtu},
     DoctorCheck{"offloads", "receive offloads that hide packets from XDP", check_offloads},
     DoctorCheck{"legs", "interfaces that come and go (Azure)", check_legs},
+    DoctorCheck{"dpdk", "the module, its drivers, and the NICs that DPDK is to have", check_dpdk},
+    DoctorCheck{"huge-pages", "the pages that DPDK needs", check_huge_pages},
     DoctorCheck{"reverse-path", "rp_filter", check_reverse_path},
     DoctorCheck{"forwarding", "whether the kernel forwards", check_forwarding},
     DoctorCheck{"underlay-address", "the address that other gateways send to", check_own_addresses},

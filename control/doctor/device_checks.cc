@@ -19,12 +19,13 @@ struct Side {
   std::string key;
 };
 
+// Those of AF_XDP.
 std::vector<Side> sides(const Facts& facts) {
   std::vector<Side> all;
-  if (facts.underlay) {
+  if (facts.underlay && facts.config->underlay.dpdk.empty()) {
     all.push_back({*facts.underlay, facts.config->underlay, "devices.underlay"});
   }
-  if (facts.local) {
+  if (facts.local && facts.config->local.device.dpdk.empty()) {
     all.push_back({*facts.local, facts.config->local.device, "devices.local"});
   }
   return all;
@@ -52,6 +53,9 @@ std::string joined(const std::vector<std::string>& words, const char* between) {
 
 // That the gateway receives on a device with a larger MTU.
 std::uint32_t longest_packet(const Facts& facts) {
+  if (!facts.config->underlay.dpdk.empty()) {
+    return kMaxDpdkPacket.value();
+  }
   constexpr KernelVersion kLongFrames{6, 6};
   const auto version = read_kernel_version(facts.kernel.release);
   return (version && *version >= kLongFrames ? kMaxLongPacket : kMaxAfXdpPacket).value();
@@ -81,6 +85,11 @@ void check_interfaces(const Facts& facts, Findings& findings) {
                      "see to its cable, or the other end of a veth");
     } else {
       findings.ok(driver_of(interface) + ": up, MTU " + std::to_string(interface.link->mtu.value()));
+    }
+  }
+  for (const DeviceConfig* device : {&facts.config->underlay, &facts.config->local.device}) {
+    if (!device->dpdk.empty() && (device == &facts.config->underlay || !facts.config->one_device())) {
+      findings.ok(device->interface + " is made by the gateway, for the kernel beside DPDK's " + device->dpdk);
     }
   }
   if (facts.config->local.veth && !facts.local) {

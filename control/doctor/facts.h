@@ -10,6 +10,7 @@
 
 #include "config/model/gateway_config.h"
 #include "control/compile/compiler.h"
+#include "control/machine/dpdk_nic.h"
 #include "control/machine/machine.h"
 #include "control/machine/system_text.h"
 
@@ -53,6 +54,26 @@ struct InterfaceFacts {
   std::optional<std::string> reverse_path;          // rp_filter: the higher one of "all" and its own
   std::vector<std::string> unresolved;              // routers whose MAC address cannot be found
   std::vector<std::string> legs;                    // interfaces that are enslaved to it (Azure's VF)
+};
+
+// A device that DPDK is to have.
+struct DpdkDeviceFacts {
+  std::string key, name;       // "devices.underlay.dpdk", and what it says
+  std::optional<Error> error;  // why DPDK cannot have it
+  std::optional<PciNic> nic;   // nullopt: it is none of the PCI bus, or not there
+};
+
+struct HugePageFacts {
+  std::uint64_t page = 0;   // the usual size
+  std::uint64_t pages = 0;  // of that size, in use or free
+  std::uint64_t free = 0;   // of all sizes
+};
+
+struct DpdkFacts {
+  std::optional<Error> module_error;  // nullopt: it is there, and DPDK's libraries are
+  std::vector<std::string> drivers;   // "virtio", "mlx5": those that are installed
+  std::vector<DpdkDeviceFacts> devices;
+  HugePageFacts huge_pages;
 };
 
 struct TunnelDevice {
@@ -118,6 +139,7 @@ struct Facts {
   std::optional<Error> network_error;          // the kernel did not tell of its interfaces
   std::vector<NodeAddress> addresses;          // of this machine, and of its routers
   std::map<std::string, std::string> sysctls;  // below /proc/sys/net; those that exist
+  std::optional<DpdkFacts> dpdk;               // nullopt: the configuration has no DPDK device
   PortFacts ports;
   std::optional<OwnGateway> own;   // by the hub folder; nullopt: it does not have it
   std::optional<Error> own_error;  // why not, where there is a folder

@@ -36,6 +36,7 @@ GatheredFacts gather_facts(const GatherOptions& options) {
   read_system_facts(facts);
   read_network_facts(facts);
   if (facts.config) {
+    read_dpdk_facts(facts);
     read_gateway_facts(facts);
     HubProbes probes = probe_hubs(*facts.config, kHubDeadline);
     facts.hubs = std::move(probes.hubs);

@@ -19,9 +19,10 @@ struct GatheredFacts {
 };
 [[nodiscard]] GatheredFacts gather_facts(const GatherOptions& options);
 
-// The parts, by file: system_facts.cc, network_facts.cc, gateway_facts.cc.
+// The parts, by file: system_facts.cc, network_facts.cc, dpdk_facts.cc, gateway_facts.cc.
 void read_system_facts(Facts& facts);
 void read_network_facts(Facts& facts);
+void read_dpdk_facts(Facts& facts);
 void read_gateway_facts(Facts& facts);
 
 }  // namespace isthmus

@@ -103,6 +103,14 @@ void check_own_addresses(const Facts& facts, Findings& findings) {
     const NodeAddress* found = find_address(facts, *own);
     const std::string interface = facts.config->underlay.interface;
     const std::string has = facts.underlay ? addresses_text(facts.underlay->addresses) : "none";
+    if (!facts.config->underlay.dpdk.empty() && (found == nullptr || found->interface != interface)) {
+      findings.note("the underlayAddress " + own->to_string() + " of the Gateway object is " +
+                        (found == nullptr ? "on no interface" : "on " + found->interface) + ", and " + interface +
+                        " is made by the gateway",
+                    "other gateways' packets find it by the address of " + interface,
+                    "give " + interface + " the address, as by a file of systemd-networkd's that matches its name");
+      continue;
+    }
     if (found == nullptr) {
       findings.fails(
           "no interface has " + own->to_string() + ", the underlayAddress of the Gateway object",

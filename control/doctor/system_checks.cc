@@ -98,7 +98,7 @@ void check_kernel(const Facts& facts, Findings& findings) {
   } else {
     findings.ok("Linux " + facts.kernel.release);
   }
-  if (facts.kernel.af_xdp == Availability::kNo) {
+  if (facts.kernel.af_xdp == Availability::kNo && (!facts.config || facts.config->uses_af_xdp())) {
     findings.fails("this kernel has no AF_XDP sockets", "packets reach the engine by them",
                    "install a kernel with CONFIG_XDP_SOCKETS");
   }

@@ -189,6 +189,7 @@ std::optional<PciNic> read_pci_nic(const std::string& address, const std::string
   nic.address = address;
   nic.driver = link_name(device / "driver");
   nic.interfaces = interfaces_of(device);
+  nic.vendor = first_line(device / "vendor");
   nic.ethernet = first_line(device / "class").starts_with("0x02");
   nic.iommu = fs::exists(device / "iommu_group", error) && first_line(device / "iommu_group/name") != "vfio-noiommu";
   return nic;

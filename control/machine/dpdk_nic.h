@@ -15,6 +15,7 @@ struct PciNic {
   std::string address;                  // "0000:00:05.0"
   std::string driver;                   // of the kernel's; empty: none has it
   std::vector<std::string> interfaces;  // of the kernel's
+  std::string vendor;                   // "0x1af4"
   bool ethernet = true;                 // else it is another kind of device
   bool iommu = false;                   // keeps it in bounds
 
