@@ -38,7 +38,8 @@ class Built(unittest.TestCase):
                 # The second compiles everything anew.
                 made.append(hashes(build(clone, os.path.join(work, f"{len(made)}"),
                                          **({"CCACHE_RECACHE": "1"} if made else {}))))
-        self.assertEqual(len(made[0]), 2, made)
+        self.assertEqual({name.split("_")[0] for name in made[0]},
+                         {"isthmus", "isthmus-dbgsym", "isthmus-dpdk", "isthmus-dpdk-dbgsym"})
         self.assertEqual(made[0], made[1])
 
     @unittest.skipUnless(shutil.which("lintian"), "lintian is not installed")
@@ -58,6 +59,21 @@ class Built(unittest.TestCase):
             self.assertIn(f" ./{path}\n", names)
         conffiles = run("dpkg-deb", "--info", package(), "conffiles").stdout.split()
         self.assertEqual(conffiles, ["/etc/isthmus/gateway.yaml"])
+
+    def test_only_the_package_with_the_module_needs_dpdk(self):
+        def depends(name):
+            return run("dpkg-deb", "--field", package(name), "Depends").stdout
+
+        version = run("dpkg-deb", "--field", package(), "Version").stdout.strip()
+        self.assertNotIn("librte-", depends("isthmus"))
+        self.assertIn(f"isthmus (= {version})", depends("isthmus-dpdk"))
+        for library in ("librte-eal23", "librte-ethdev23", "librte-mbuf23", "librte-mempool23"):
+            self.assertIn(library, depends("isthmus-dpdk"))
+        names = run("dpkg-deb", "--contents", package("isthmus-dpdk")).stdout
+        for path in ("usr/lib/isthmus/isthmus-dpdk.so", "lib/udev/rules.d/60-isthmus-dpdk.rules",
+                     "lib/systemd/system/isthmus.service.d/dpdk.conf",
+                     "lib/systemd/system/isthmus@.service.d/dpdk.conf"):
+            self.assertIn(f" ./{path}\n", names)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the Debian package is made of beside the program: man pages, completions, units. Without building it."""
+"""What the Debian packages are made of: libraries, man pages, completions, units. Without building them."""
 
 import os
 import pty
@@ -15,6 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 DEB = os.path.join(ROOT, "packaging", "deb")
 BUILD = os.environ.get("ISTHMUS_BUILD", os.path.join(ROOT, "build"))
 PROGRAM = os.environ.get("ISTHMUS_PROGRAM", os.path.join(BUILD, "control", "cli", "isthmus"))
+MODULE = os.path.join(BUILD, "dataplane", "isthmus-dpdk.so")
 sys.path.insert(0, DEB)
 
 from help_text import command_of  # noqa: E402  (needs the path above)
@@ -152,6 +153,27 @@ class Completions(Generated):
                     self.assertRegex(texts["isthmus.fish"], rf"-[ls] {name.lstrip('-')}\b")
 
 
+class Libraries(unittest.TestCase):
+    """DPDK's are the module's alone, so that the program starts where they are not installed."""
+
+    @staticmethod
+    def needed(path):
+        return re.findall(r"\(NEEDED\) .*\[(.*)\]", run("readelf", "--dynamic", "--wide", path).stdout)
+
+    def test_the_program_needs_none_of_dpdks(self):
+        self.assertIn("libc.so.6", self.needed(PROGRAM))
+        loaded = run("ldd", PROGRAM).stdout
+        self.assertIn("libc.so.6", loaded)
+        self.assertNotIn("librte", loaded)
+        self.assertNotIn("librte", " ".join(self.needed(PROGRAM)))
+
+    @unittest.skipUnless(os.path.exists(MODULE), "the module for DPDK is not built")
+    def test_the_module_needs_the_few_that_have_no_driver_in_them(self):
+        needed = {name.split(".")[0] for name in self.needed(MODULE) if name.startswith("librte")}
+        self.assertLessEqual({"librte_eal", "librte_ethdev"}, needed)
+        self.assertLessEqual(needed, {"librte_eal", "librte_ethdev", "librte_mbuf", "librte_mempool", "librte_kvargs"})
+
+
 @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd is not installed")
 class Units(unittest.TestCase):
     def setUp(self):
@@ -169,17 +191,38 @@ class Units(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout)
         self.units = [os.path.join(folder, "isthmus.service"), os.path.join(folder, "isthmus@.service")]
 
+    def add_dpdk(self):
+        """As the package isthmus-dpdk does."""
+        for unit in self.units:
+            os.makedirs(unit + ".d")
+            shutil.copy(os.path.join(DEB, "isthmus-dpdk.conf"), os.path.join(unit + ".d", "dpdk.conf"))
+
     def test_systemd_finds_no_error_in_them(self):
+        self.verify()
+
+    def test_nor_in_what_dpdk_adds(self):
+        self.add_dpdk()
+        self.verify()
+
+    def verify(self):
         done = run("systemd-analyze", "verify", "--man=no", f"--root={self.root}", "isthmus.service",
                    "isthmus@x.service", "isthmus-bpf.service")
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
     def test_they_are_hardly_exposed(self):
+        self.assertLessEqual(self.exposure(), MOST_EXPOSED)
+
+    def test_nor_are_they_where_dpdk_is(self):
+        self.add_dpdk()
+        self.assertLessEqual(self.exposure(), MOST_EXPOSED)
+
+    def exposure(self):
+        """The higher one."""
         done = run("systemd-analyze", "security", "--no-pager", "--offline=true", f"--root={self.root}",
                    "isthmus.service", "isthmus@x.service")
         found = [float(exposure) for exposure in EXPOSURE.findall(done.stdout)]
         self.assertEqual(len(found), 2, done.stdout)
-        self.assertLessEqual(max(found), MOST_EXPOSED, done.stdout)
+        return max(found)
 
 
 if __name__ == "__main__":

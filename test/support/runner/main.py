@@ -25,7 +25,7 @@ LONG_AREAS = ("xdp-differential",)
 LONG_ARGUMENTS = ("--packets=5000000", "--fleets=400", "--seed=1000")
 # End-to-end tests that publish, tell of flows and change policies all the time, with every thread of a gateway.
 TSAN_FLEET_TESTS = ("policy_test", "flows_test")
-FLEET_PROGRAMS = ("control/cli/isthmus",)
+FLEET_PROGRAMS = ("control/cli/isthmus", "dataplane/isthmus-dpdk.so")
 # End-to-end tests that a gateway under AddressSanitizer is quick enough for.
 ASAN_FLEET_TESTS = ("fleet_test", "errors_test", "kernel_peer_test")
 SUITES = ("product", "arch", "unit", "packaging", "golden", "perf", "netns", "install", "interop", "boots", "asan",
@@ -110,7 +110,7 @@ class Suites:
         os.environ["ISTHMUS_PROGRAM"] = self.product.program
         self.report.section("product: packaging/build")
         begun = time.monotonic()
-        self.product.build(dict.fromkeys(["control/cli/isthmus", *targets]))
+        self.product.build(dict.fromkeys([*FLEET_PROGRAMS, *targets]))
         name = "product/builds without a warning"
         if self.product.warnings:
             self.report.fail(name, "\n".join(self.product.warnings))
