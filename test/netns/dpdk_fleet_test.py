@@ -23,7 +23,7 @@ class Dpdk:
     def dpdk_device(self):
         """Its row in the status of the gateway."""
         rows = self.fleet.gateways[dpdk.GATEWAY].status()["devices"]
-        return next(row for row in rows if row["name"].startswith(dpdk.DEVICE))
+        return next(row for row in rows if row["name"] == dpdk.TWIN)
 
 
 class PodToPod(Dpdk, fleet_test.PodToPod):
