@@ -36,7 +36,8 @@ Result<const DpdkModule*> load() {
     }
     const auto symbol = reinterpret_cast<const DpdkModule* (*)()>(dlsym(library, kDpdkModuleSymbol));
     const DpdkModule* const module = symbol == nullptr ? nullptr : symbol();
-    if (module == nullptr || module->abi != kDpdkModuleAbi || std::string(module->version) != ISTHMUS_VERSION) {
+    if (module == nullptr || module->abi != kDpdkModuleAbi || module->layout != dpdk_module_layout() ||
+        std::string(module->version) != ISTHMUS_VERSION) {
       return Error{"the module for DPDK is of another version than the program", place,
                    "install the isthmus-dpdk of the same version"};
     }
