@@ -152,6 +152,45 @@ class StartErrors(DpdkCase):
         self.assert_refused("is set beside devices.underlay.dpdk", "leave it out", status=EXIT_CONFIGURATION)
 
 
+class Doctor(DpdkCase):
+    def doctor(self, program=PROGRAM):
+        """{check: [(level, what was found, fix)]}."""
+        done = self.machine.netns.run([program, "doctor", "-o", "json", "--config", self.machine.config], check=False)
+        checks = {}
+        for row in json.loads(done.stdout)["findings"]:
+            checks.setdefault(row["check"], []).append((row["level"], row["found"], row["fix"]))
+        return checks
+
+    def assert_said(self, rows, level, found, fix=""):
+        self.assertTrue(any(row[0] == level and found in row[1] and fix in row[2] for row in rows), rows)
+
+    def test_where_nothing_is_wrong_nothing_fails(self):
+        self.configure(f'dpdk: "{self.memif}"')
+        for running in (False, True):
+            if running:
+                self.serve()
+            checks = self.doctor()
+            self.assertEqual([row for rows in checks.values() for row in rows if row[0] == "fails"], [])
+            self.assert_said(checks["dpdk"], "ok", "the module is there")
+            self.assert_said(checks["dpdk"], "ok", "net_memif0")
+            self.assert_said(checks["huge-pages"], "ok", "software devices need none")
+            self.assert_said(checks["interfaces"], "ok", "dpdk0 is made by the gateway")
+            self.assert_said(checks["underlay-address"], "note", f"{ADDRESS} of the Gateway object is on eth0", "dpdk0")
+
+    def test_what_is_missing_is_said_with_its_command(self):
+        self.configure("dpdk: net_nothing0", 'dpdk: "0000:ff:1f.7"', pages="required")
+        program = self.path("bin/isthmus")
+        os.makedirs(self.path("bin"))
+        shutil.copy(PROGRAM, program)
+        checks = self.doctor(program)
+        self.assert_said(checks["dpdk"], "fails", "there is no module", "isthmus-dpdk")
+        self.assert_said(checks["dpdk"], "fails", "DPDK's driver net_nothing", "librte-net-nothing23")
+        self.assert_said(checks["dpdk"], "fails", "there is no PCI device 0000:ff:1f.7")
+        if not free_huge_pages():
+            self.assert_said(checks["huge-pages"], "fails", "0 MiB of huge pages are free, for 32 MiB",
+                             "sysctl -w vm.nr_hugepages=")
+
+
 class Started(DpdkCase):
     def device_rows(self):
         return {row["name"]: row for row in self.status()["devices"]}
