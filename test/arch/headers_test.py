@@ -6,6 +6,7 @@ would not see alone.
 """
 
 import concurrent.futures
+import functools
 import os
 import re
 import subprocess
@@ -26,12 +27,21 @@ PRECOMPILE = 2.5
 
 def kind_of(path):
     """Headers of a kind are compiled with the same flags."""
+    if path.startswith("dataplane/io/dpdk/"):
+        return "dpdk"
     return "dataplane" if path.startswith("dataplane/") else "other"
+
+
+@functools.cache
+def dpdk_flags():
+    """The compiler's for DPDK, whose headers are the system's; [] where it is not installed."""
+    done = subprocess.run(["pkg-config", "--cflags", "libdpdk"], capture_output=True, text=True, check=False)
+    return [re.sub("^-I", "-isystem", flag) for flag in done.stdout.split() if not flag.startswith("-march")]
 
 
 def flags_of(kind):
     built = os.environ.get("ISTHMUS_BUILD")
-    return [*FLAGS, *(DATAPLANE_FLAGS if kind == "dataplane" else []),
+    return [*FLAGS, *(DATAPLANE_FLAGS if kind != "other" else []), *(dpdk_flags() if kind == "dpdk" else []),
             *([f"-I{built}/xdp", f"-I{built}"] if built else [])]
 
 
@@ -104,7 +114,7 @@ class Headers(unittest.TestCase):
         errors = []
         with tempfile.TemporaryDirectory(prefix="ist-headers-") as folder, \
              concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for kind in ("dataplane", "other"):
+            for kind in ("dataplane", "other", *(["dpdk"] if dpdk_flags() else [])):
                 errors += self.compile_kind(kind, [path for path in headers if kind_of(path) == kind], folder, pool)
         self.assertEqual("\n".join(errors), "")
 
