@@ -58,8 +58,8 @@ class FramePool {
     FramePages pages = FramePages::kReserved;  // the first kind to try; falls back to the following ones
     std::uint32_t long_chunks = 0;             // beside `chunks`; each takes kChunksOfLong times their memory
     std::uint32_t reserved = 0;                // bytes in front of each chunk that frames leave to a device
-    // A power of two: chunk n begins n % staggered cache lines later, so that the headers of a burst, which all begin at
-    // the same place of a chunk, do not share a set of the cache.
+    // A power of two: chunk n begins n % staggered cache lines later, so that the headers of a burst, which all begin
+    // at the same place of a chunk, do not share a set of the cache.
     std::uint32_t staggered = 1;
   };
   [[nodiscard]] static Result<std::unique_ptr<FramePool>> create(const Options& options);

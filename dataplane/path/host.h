@@ -3,10 +3,10 @@
 //
 // A frame for another MAC address than the device's is the kernel's before anything is read of it. Of the others, what
 // meets a decision that holds is ours without a question: everything that has one was asked about first, and what the
-// rules do not take any more has its epoch words moved by the publisher. The rest is asked about once, by HostRules, before anything of
-// the frame is changed, or anything is kept: what is for our tunnel ends, and fragments, in parse; what cannot be
-// parsed, behind it; what has no decision, in forward. Fragments that wait for the first one of their datagram are ours
-// already.
+// rules do not take any more has its epoch words moved by the publisher. The rest is asked about once, by HostRules,
+// before anything of the frame is changed, or anything is kept: what is for our tunnel ends, and fragments, in parse;
+// what cannot be parsed, behind it; what has no decision, in forward. Fragments that wait for the first one of their
+// datagram are ours already.
 //
 // While an engine has published nothing, everything is the kernel's, as with a kernel program without rules.
 // Thread: the worker. (host_slow.cc)

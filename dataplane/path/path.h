@@ -17,9 +17,10 @@ namespace isthmus {
 
 struct PathContext;
 
-// host.h: of a device that receives the kernel's packets too, frames for other MAC addresses; what parse and forward
-// then find not to be the fleet's goes the same way (begin_shared()) parse.cc: the headers, the flow key; for tunnel
-// packets from the underlay first decap.h: the peer, the VNI
+// Of a device that receives the kernel's packets, too: what is not the fleet's goes back to it, here or where parse and
+// forward find out (host.h).
+
+// parse.cc: the headers, the flow key; for tunnel packets from the underlay first decap.h: the peer, the VNI
 void parse(PathContext& context, Burst& burst) noexcept;
 // lookup.cc: the connection of each packet, and its decision
 void lookup(PathContext& context, Burst& burst) noexcept;

@@ -20,6 +20,7 @@ ALLOWED = {
     "pcap_in": "of open_memory",
     "pcap_out": "of open_memory",
     "lane_frames": "of open_memory",
+    "shares_with_host": "of open_memory",
     "first_port": "control/policy initializes PolicyEntry by position",
     "last_port": "control/policy initializes PolicyEntry by position",
     "deny_ingress": "control/policy initializes PolicyDefaults by position",

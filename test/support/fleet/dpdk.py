@@ -23,8 +23,8 @@ class DpdkTopology(Topology):
         if port != NODE:
             return device
         mac = netns.run(["ip", "-br", "link", "show", device]).stdout.split()[2]
-        netns.run(["nft", f"add table netdev nic; add chain netdev nic ingress {{ type filter hook ingress device {device} "
-                          "priority 0; policy drop; }"])
+        netns.run(["nft", "add table netdev nic; add chain netdev nic ingress "
+                          f"{{ type filter hook ingress device {device} priority 0; policy drop; }}"])
         netns.run(["sh", "-c", f"echo 1 > /proc/sys/net/ipv6/conf/{device}/disable_ipv6"])
         netns.ip(f"tuntap add dev {TWIN} mode tap", f"link set {TWIN} address {mac}", f"link set {TWIN} up")
         return TWIN
