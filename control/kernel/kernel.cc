@@ -22,6 +22,7 @@
 #include "control/kernel/owned_fd.h"
 #include "control/kernel/reverse_path.h"
 #include "control/kernel/route_entry.h"
+#include "control/kernel/twin_addresses.h"
 
 namespace isthmus {
 namespace {
@@ -57,6 +58,7 @@ class Kernel::Impl {
   [[nodiscard]] NetlinkRequests& requests() { return requests_; }
   [[nodiscard]] const Links& links() const { return links_; }
   [[nodiscard]] NeighbourWatch& neighbours() { return neighbours_; }
+  [[nodiscard]] std::map<std::string, TwinState>& noted() { return noted_; }
 
  private:
   void handle(const nlmsghdr* message);
@@ -68,6 +70,7 @@ class Kernel::Impl {
   OwnedFd epoll_, timer_;
   Links links_;
   NeighbourWatch neighbours_{requests_, links_};
+  std::map<std::string, TwinState> noted_;  // by twin
   std::map<int, LinkState> pending_links_;  // by interface index
   bool routes_changed_ = false, lost_ = false;
 };
@@ -251,6 +254,43 @@ Result<bool> Kernel::change_routes(const std::string& interface, std::span<const
   }
   return change_device_routes(impl_->requests(), *device, added, removed, options);
 }
+
+Result<std::vector<Error>> Kernel::take_over_addresses(const std::string& nic, const std::string& twin) {
+  auto taken = isthmus::take_over_addresses(impl_->requests(), nic, twin);
+  if (!taken) {
+    return taken.error();
+  }
+  impl_->noted().insert_or_assign(twin, std::move(taken->state));
+  return std::move(taken->problems);
+}
+
+Status Kernel::give_back_addresses(const std::string& twin) {
+  Status given = isthmus::give_back_addresses(impl_->requests(), twin);
+  if (given) {
+    impl_->noted().erase(twin);
+  }
+  return given;
+}
+
+Status Kernel::note_addresses(const std::string& twin) {
+  const auto noted = impl_->noted().find(twin);
+  if (noted == impl_->noted().end()) {
+    return Ok{};
+  }
+  auto state = read_twin(impl_->requests(), twin);
+  if (!state) {
+    return state.error();
+  }
+  noted->second = *std::move(state);
+  return Ok{};
+}
+
+Status Kernel::put_noted_addresses(const std::string& twin) {
+  const auto noted = impl_->noted().find(twin);
+  return noted == impl_->noted().end() ? Status(Ok{}) : put_at_new_twin(impl_->requests(), noted->second, twin);
+}
+
+Result<std::vector<StandingTwin>> Kernel::standing_twins() { return isthmus::standing_twins(impl_->requests()); }
 
 Result<NextHop> Kernel::next_hop(const IpAddress& address) {
   impl_->process_notifications();

@@ -61,6 +61,17 @@ class Kernel {
   [[nodiscard]] Result<bool> change_routes(const std::string& interface, std::span<const Prefix> added,
                                            std::span<const Prefix> removed, const RouteOptions& options);
 
+  // --- twins of NICs (see twin_addresses.h)
+  // What the twin has then is noted. The errors of a success are problems of what goes on nevertheless.
+  [[nodiscard]] Result<std::vector<Error>> take_over_addresses(const std::string& nic, const std::string& twin);
+  [[nodiscard]] Status give_back_addresses(const std::string& twin);
+  // Notes what the twin has now: for after routes_changed.
+  [[nodiscard]] Status note_addresses(const std::string& twin);
+  // Puts what was noted last at a twin that was removed and made again. Not an error where nothing was.
+  [[nodiscard]] Status put_noted_addresses(const std::string& twin);
+  // Those that stand in for a NIC, of an earlier process too.
+  [[nodiscard]] Result<std::vector<StandingTwin>> standing_twins();
+
   // --- next hops
   // How the kernel would send to `address` now. Query again after KernelEvents::routes_changed.
   [[nodiscard]] Result<NextHop> next_hop(const IpAddress& address);

@@ -33,6 +33,14 @@ class NetlinkMessage {
   void put8(std::uint16_t type, std::uint8_t value) { mnl_attr_put_u8(message_, type, value); }
   void put(std::uint16_t type, std::string_view text);     // zero-terminated on the wire
   void put(std::uint16_t type, const IpAddress& address);  // 4 or 16 bytes
+  // A copy of a received one. False: there is no room for it.
+  [[nodiscard]] bool put(const nlattr* attribute) { return put_raw(attribute->nla_type, payload_of(attribute)); }
+  [[nodiscard]] bool put_raw(std::uint16_t type, std::span<const char> payload) {
+    return mnl_attr_put_check(message_, buffer_.size(), type, payload.size(), payload.data());
+  }
+  [[nodiscard]] static std::span<const char> payload_of(const nlattr* attribute) {
+    return {static_cast<const char*>(mnl_attr_get_payload(attribute)), mnl_attr_get_payload_len(attribute)};
+  }
   // Attributes put while `put_nested` runs are nested in one of `type`.
   template <typename PutNested>
   void nest(std::uint16_t type, PutNested put_nested) {

@@ -67,6 +67,12 @@ struct KernelEvents {
   [[nodiscard]] bool empty() const { return neighbours.empty() && links.empty() && !routes_changed && !lost; }
 };
 
+// A twin with the addresses of a NIC.
+struct StandingTwin {
+  std::string twin, nic;
+  friend bool operator==(const StandingTwin&, const StandingTwin&) = default;
+};
+
 struct LocalDeviceOptions {
   std::string kernel_end = "isthmus0";
   std::string engine_end = {};  // empty: kernel_end + "x"

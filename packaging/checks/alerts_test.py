@@ -67,6 +67,7 @@ FIRES = {
     "IsthmusDropsOfSuspectSenders": {'isthmus_drops_total{reason="vni_cluster"}': "0+100x60"},
     "IsthmusPacketsLost": {'isthmus_device_no_frame_total{device="eth0",side="underlay"}': "0+1x60"},
     "IsthmusPacketsTooLong": {'isthmus_device_oversize_total{device="eth0",side="underlay"}': "0+1x60"},
+    "IsthmusHostPacketsLost": {'isthmus_device_host_queue_full_total{device="eth0",side="underlay"}': "0+1x60"},
     "IsthmusEngineDown": {'isthmus_steer_engine_down_dropped_total{device="eth0",side="underlay"}': "0+9x60"},
     "IsthmusUnexpectedTunnelPackets": {'isthmus_steer_not_a_peer_total{device="eth0",side="underlay"}': "0+99x60"},
     "IsthmusConnectionTableNearlyFull": {"isthmus_connections": "250000x60"},
