@@ -26,7 +26,7 @@ SECONDS = 5
 
 @unittest.skipUnless(shutil.which("bird"), "bird is not installed")
 class HostUnderFlood(FleetCase):
-    """West's router and its node have a BFD session of 3 x 50 ms, while the node's address is flooded from elsewhere."""
+    """The node and its router have a BFD session of 3 x 50 ms, while the node is flooded from elsewhere."""
 
     @classmethod
     def make_fleet(cls):
