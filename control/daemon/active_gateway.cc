@@ -176,6 +176,7 @@ ActiveGateway::~ActiveGateway() {
   loop_.unwatch(node_.engine->event_fd());
   loop_.unwatch(node_.kernel->fd());
   node_.engine->stop();
+  node_.twins->give_back();
 }
 
 Status ActiveGateway::watch() {
@@ -358,6 +359,7 @@ void ActiveGateway::reload_routes() {
   }
   in_turn({[this] {
     reload_due_ = false;
+    node_.twins->note();
     read_node_addresses();
     update_reserved();
     compiler_->refresh_next_hops();

@@ -21,6 +21,9 @@ void DeviceWatch::check() {
       problems_.push_back(std::move(problem));
     }
   }
+  for (Error& problem : node_.twins->keep()) {
+    problems_.push_back(std::move(problem));
+  }
   if (node_.kernel_end) {
     keep_local_device();
     keep_reverse_path();

@@ -71,7 +71,7 @@ bool port_in_use(L4Port port) {
 }
 
 // `key` names the configuration's. The interface is the kernel's twin of the device.
-Result<std::unique_ptr<Device>> open_dpdk_device(const GatewayConfig& config, const DeviceConfig& device,
+Result<std::unique_ptr<Device>> open_dpdk_device(Node& node, const GatewayConfig& config, const DeviceConfig& device,
                                                  std::optional<std::uint32_t> mtu, const std::string& key) {
   DpdkOptions options;
   auto devargs = dpdk_devargs(key, device.dpdk, config.dpdk_iommu);
@@ -85,7 +85,14 @@ Result<std::unique_ptr<Device>> open_dpdk_device(const GatewayConfig& config, co
   options.memory = config.dpdk_memory;
   options.twin = device.interface;
   options.workers = config.cores.empty() ? config.workers : static_cast<unsigned>(config.cores.size());
-  return open_dpdk(options);
+  auto opened = open_dpdk(options);
+  if (!opened) {
+    return opened;
+  }
+  if (Status taken = node.twins->take_over(options.device, options.twin); !taken) {
+    return taken.error();
+  }
+  return opened;
 }
 
 // Buffers are smaller beside a DPDK device, which has a part of each.
@@ -255,10 +262,10 @@ Result<LinkState> ethernet_link(Kernel& kernel, const std::string& interface) {
 }
 
 // The underlay device where DPDK has it: its MTU is known once it is open. nullptr: it is one for AF_XDP.
-Result<std::unique_ptr<Device>> open_dpdk_underlay(const GatewayConfig& config) {
+Result<std::unique_ptr<Device>> open_dpdk_underlay(Node& node, const GatewayConfig& config) {
   return config.underlay.dpdk.empty()
              ? std::unique_ptr<Device>()
-             : open_dpdk_device(config, config.underlay, config.underlay_mtu, "devices.underlay.dpdk");
+             : open_dpdk_device(node, config, config.underlay, config.underlay_mtu, "devices.underlay.dpdk");
 }
 
 Result<DeviceId> add_local_device(Node& node, const GatewayConfig& config, const std::string& interface) {
@@ -266,7 +273,7 @@ Result<DeviceId> add_local_device(Node& node, const GatewayConfig& config, const
   if (device.dpdk.empty()) {
     return add_af_xdp(node, config, device, interface, config.local.veth);
   }
-  auto opened = open_dpdk_device(config, device, config.local.mtu, "devices.local.dpdk");
+  auto opened = open_dpdk_device(node, config, device, config.local.mtu, "devices.local.dpdk");
   return opened ? add_device(node, *std::move(opened), interface) : Result<DeviceId>(opened.error());
 }
 
@@ -285,7 +292,7 @@ Status make_engine(Node& node, const GatewayConfig& config, const OwnGateway& ow
 
 // Makes the veth pair, where there is one, opens the devices, and gives them to the engine.
 Status add_devices(Node& node, const GatewayConfig& config, const OwnGateway& own) {
-  auto dpdk_underlay = open_dpdk_underlay(config);
+  auto dpdk_underlay = open_dpdk_underlay(node, config);
   if (!dpdk_underlay) {
     return dpdk_underlay.error();
   }
@@ -340,7 +347,12 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own, bool b
     return kernel.error();
   }
   node.kernel = std::move(*kernel);
+  node.twins.emplace(*node.kernel);
+  if (Status given = node.twins->give_back_unused(config); !given) {
+    return given.error();
+  }
   if (Status added = add_devices(node, config, own); !added) {
+    node.twins->give_back();
     return added.error();
   }
   node.forwarding = forwarding_interfaces(config);
@@ -348,6 +360,7 @@ Result<Node> bring_up(const GatewayConfig& config, const OwnGateway& own, bool b
     return node;
   }
   if (auto started = node.engine->start(); !started) {
+    node.twins->give_back();
     return started.error();
   }
   return node;

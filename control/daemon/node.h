@@ -11,6 +11,7 @@
 
 #include "config/model/gateway_config.h"
 #include "control/compile/compiler.h"
+#include "control/daemon/standing_twins.h"
 #include "control/kernel/kernel.h"
 #include "dataplane/api/engine.h"
 
@@ -18,6 +19,7 @@ namespace isthmus {
 
 struct Node {
   std::unique_ptr<Kernel> kernel;
+  std::optional<StandingTwins> twins;
   std::unique_ptr<Engine> engine;
   DeviceId underlay{0}, local{0};       // equal when one device serves both sides
   std::vector<std::string> interfaces;  // by device id

@@ -218,4 +218,21 @@ Result<std::string> dpdk_devargs(const std::string& key, const std::string& name
   return name;
 }
 
+std::string kernel_interface_of(const std::string& devargs, const std::string& sysfs) {
+  if (const std::string address = pci_address_of(devargs); !address.empty()) {
+    const auto nic = read_pci_nic(address, sysfs);
+    return nic && nic->shared() && !nic->interfaces.empty() ? nic->interfaces.front() : std::string();
+  }
+  if (!devargs.starts_with("net_af_packet") && !devargs.starts_with("net_af_xdp")) {
+    return {};
+  }
+  constexpr std::string_view kKey = ",iface=";
+  const std::size_t at = devargs.find(kKey);
+  if (at == std::string::npos) {
+    return {};
+  }
+  const std::size_t begin = at + kKey.size();
+  return devargs.substr(begin, devargs.find(',', begin) - begin);
+}
+
 }  // namespace isthmus

@@ -41,4 +41,8 @@ inline constexpr const char* kSysfs = "/sys";
 [[nodiscard]] Result<std::string> dpdk_devargs(const std::string& key, const std::string& name, DpdkIommu iommu,
                                                const std::string& sysfs = kSysfs);
 
+// The kernel's interface of a device that DPDK has by these devargs, whose packets both would see: of a NIC whose
+// driver shares it, and of the drivers that work by one. Empty: it has none.
+[[nodiscard]] std::string kernel_interface_of(const std::string& devargs, const std::string& sysfs = kSysfs);
+
 }  // namespace isthmus

@@ -16,9 +16,7 @@ class Dpdk:
     @classmethod
     def make_fleet(cls):
         cls.settings = dpdk.settings_of(cls.settings, cls.queues)
-        fleet = super().make_fleet()
-        fleet.topology = dpdk.DpdkTopology(fleet.prefix)
-        return fleet
+        return super().make_fleet()
 
     def dpdk_device(self):
         """Its row in the status of the gateway."""
@@ -62,6 +60,50 @@ class Host(Dpdk, FleetCase):
         for count in ("rx_packets", "tx_packets"):
             self.assertGreater(after[count], before[count], count)
         self.assertEqual(after["host"]["full"], 0)
+
+
+class Addresses(Dpdk, FleetCase):
+    """The twin has the NIC's addresses and routes while the gateway runs, and after a crash."""
+
+    def interfaces(self):
+        """Who has the node's address, and the default route."""
+        node, address = self.fleet.node("west", "node1"), plan.cluster("west").node_ipv4(
+            plan.cluster("west").node("node1"))
+        owner = node.run(["ip", "-o", "addr", "show", "to", address]).stdout.split()
+        route = node.run(["ip", "route", "show", "default"]).stdout.split()
+        return (owner[1] if owner else None, route[route.index("dev") + 1] if route else None)
+
+    def reaches_router(self):
+        return ping(self.fleet.node("west", "node1"), f"{plan.cluster('west').site_ipv4}.1")
+
+    def test_they_come_and_go_with_the_gateway(self):
+        gateway = self.fleet.gateways[dpdk.GATEWAY]
+        self.assertEqual(self.interfaces(), (dpdk.TWIN, dpdk.TWIN))
+        self.assertEqual(gateway.stop(), 0)
+        self.assertEqual(self.interfaces(), (dpdk.NIC, dpdk.NIC))
+        self.assertTrue(self.reaches_router())
+        gateway.start()
+        self.assertEqual(self.interfaces(), (dpdk.TWIN, dpdk.TWIN))
+        self.assertTrue(self.reaches_router())
+
+    def test_they_stay_over_a_crash_until_somebody_cleans_up(self):
+        gateway = self.fleet.gateways[dpdk.GATEWAY]
+        gateway.kill()
+        self.assertEqual(self.interfaces(), (dpdk.TWIN, dpdk.TWIN))
+        gateway.start()
+        self.assertEqual(self.interfaces(), (dpdk.TWIN, dpdk.TWIN))
+        self.assertTrue(self.reaches_router())
+        gateway.kill()
+        self.fleet.node("west", "node1").run([gateway.program, "cleanup", "-c", gateway.config])
+        self.assertEqual(self.interfaces(), (dpdk.NIC, dpdk.NIC))
+        self.assertTrue(self.reaches_router())
+        gateway.start()
+
+    def test_a_twin_that_somebody_removes_comes_back_with_them(self):
+        node = self.fleet.node("west", "node1")
+        node.ip(f"link del {dpdk.TWIN}")
+        wait_until(lambda: self.interfaces() == (dpdk.TWIN, dpdk.TWIN), what="the twin has the addresses again")
+        wait_until(self.reaches_router, what="the node reaches its router")
 
 
 if __name__ == "__main__":

@@ -31,9 +31,7 @@ class HostUnderFlood(FleetCase):
     @classmethod
     def make_fleet(cls):
         cls.settings = dpdk.settings_of(cls.settings)
-        fleet = super().make_fleet()
-        fleet.topology = dpdk.DpdkTopology(fleet.prefix)
-        return fleet
+        return super().make_fleet()
 
     @classmethod
     def prepare(cls):

@@ -39,7 +39,7 @@ class Fleet:
         self.prefix = prefix
         self.settings = dpdk.settings_of(settings or {}) if dpdk.everywhere() else settings or {}
         self.folder = tempfile.mkdtemp(prefix="isthmus-fleet-", dir="/run" if os.path.isdir("/run") else None)
-        self.topology = dpdk.DpdkTopology(prefix) if dpdk.everywhere() else Topology(prefix)
+        self.topology = Topology(prefix)
         make_hub = {"file": Hub, "etcd": Mesh}.get(hub, hub)
         self.hub = make_hub(self.folder)
         self.gateways = {}

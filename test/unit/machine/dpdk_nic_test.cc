@@ -140,5 +140,20 @@ TEST_F(DpdkNic, OfSoftwareIsForAfXdp) {
 
 TEST_F(DpdkNic, DevargsAreDpdksOwn) { EXPECT_EQ(devargs("net_memif0,role=client"), "net_memif0,role=client"); }
 
+TEST_F(DpdkNic, InterfacesWhosePacketsTheKernelHasToo) {
+  add(kAddress, "mlx5_core");
+  add_interface("eth5", device(kAddress));
+  add("0000:00:06.0", "vfio-pci");
+  const auto interface = [this](const std::string& devargs) { return kernel_interface_of(devargs, root_.string()); };
+  EXPECT_EQ(interface(std::string(kAddress) + ",rxq_cqe_comp_en=0"), "eth5");
+  EXPECT_EQ(interface("0000:00:06.0"), "");
+  EXPECT_EQ(interface("0000:00:07.0"), "");
+  EXPECT_EQ(interface("net_af_packet0,iface=eth1,qpairs=2"), "eth1");
+  EXPECT_EQ(interface("net_af_xdp0,start_queue=0,iface=eth1"), "eth1");
+  EXPECT_EQ(interface("net_af_packet0"), "");
+  EXPECT_EQ(interface("net_tap0,iface=tap0"), "");  // makes it itself
+  EXPECT_EQ(interface("net_memif0,role=client"), "");
+}
+
 }  // namespace
 }  // namespace isthmus
