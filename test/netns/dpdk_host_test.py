@@ -89,7 +89,7 @@ class HostUnderFlood(FleetCase):
         end = time.monotonic() + SECONDS
         pings = 0
         while time.monotonic() < end:
-            pings += ping(self.router, self.address)
+            pings += bool(ping(self.router, self.address))
             time.sleep(0.1)
         received = iperf(self.router, self.node, self.address, "-n", "20M")
         flood.kill()
