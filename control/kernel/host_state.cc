@@ -1,5 +1,6 @@
 #include "control/kernel/host_state.h"
 
+#include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/neighbour.h>
 #include <unistd.h>

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdlib>
@@ -49,14 +50,15 @@ inline bool wait_until(const std::function<bool()>& done) {
 // An Ethernet frame to `destination`; `number` stands in it.
 inline FrameContent numbered(std::uint32_t number, std::uint32_t length = 100, std::uint16_t type = kTestType,
                              MacAddress destination = kNicMac) {
-  FrameContent frame(length, 0x5a);
+  FrameContent frame(std::max(length, 18u), 0x5a);
   std::copy(destination.bytes.begin(), destination.bytes.end(), frame.begin());
   frame[6] = 0x02;
   frame[12] = static_cast<std::uint8_t>(type >> 8);
   frame[13] = static_cast<std::uint8_t>(type);
-  for (std::size_t i = 0; i < 4 && 14 + i < length; ++i) {
+  for (std::size_t i = 0; i < 4; ++i) {
     frame[14 + i] = static_cast<std::uint8_t>(number >> (24 - 8 * i));
   }
+  frame.resize(length);
   return frame;
 }
 
