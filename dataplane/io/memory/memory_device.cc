@@ -111,8 +111,11 @@ class MemoryQueue final : public DeviceQueue {
 
   void to_host(std::span<const Frame> frames) noexcept override {
     for (const Frame& frame : frames) {
-      const bool taken = lane_->host && lane_->host->push({frame.data, frame.length});
-      (taken ? counters_.to_host : counters_.host_full).add(1);
+      if (lane_->host && lane_->host->push({frame.data, frame.length})) {
+        counters_.to_host.add(1);
+      } else {
+        counters_.host_full.add(1);
+      }
       pool_.release(frame.chunk);
     }
   }

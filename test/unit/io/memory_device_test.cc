@@ -118,6 +118,34 @@ TEST_F(MemoryDeviceTest, FullLanesAndEmptyPoolsAreCountedAndRecover) {
   EXPECT_EQ(q->receive(all), 256u);
 }
 
+TEST_F(MemoryDeviceTest, TheHostHasALaneOfItsOwnWhereItIsSharedWith) {
+  MemoryDeviceOptions options;
+  options.lane_frames = 2;
+  for (const bool shares : {true, false}) {
+    options.shares_with_host = shares;
+    auto dev = device(options);
+    EXPECT_EQ(dev->shares_with_host(), shares);
+    auto q = queue(*dev);
+    for (unsigned round = 0; round < 200; ++round) {  // more than the pool has frames
+      ASSERT_TRUE(dev->inject(frame_of(20, 1)));
+      ASSERT_TRUE(dev->inject(frame_of(70, 2)));
+      Frame burst[2];
+      ASSERT_EQ(q->receive(burst), 2u);
+      q->to_host(burst);
+      EXPECT_EQ(dev->take(), std::nullopt);
+      if (round == 0) {
+        EXPECT_EQ(q->counters().to_host, shares ? 2u : 0u);
+        EXPECT_EQ(dev->take_host(), shares ? std::optional(frame_of(20, 1)) : std::nullopt) << "not padded";
+        EXPECT_EQ(dev->take_host(), shares ? std::optional(frame_of(70, 2)) : std::nullopt);
+        EXPECT_EQ(dev->take_host(), std::nullopt);
+      }
+    }
+    EXPECT_EQ(q->counters().to_host, shares ? 4u : 0u) << "two lie there";
+    EXPECT_EQ(q->counters().host_full, shares ? 396u : 400u);
+    EXPECT_EQ(q->counters().tx_packets, 0u);
+  }
+}
+
 TEST_F(MemoryDeviceTest, FramesLongerThanAChunkAreCountedAndSkipped) {
   auto dev = device({});
   auto q = queue(*dev);

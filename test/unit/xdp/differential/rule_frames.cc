@@ -60,16 +60,39 @@ PacketSpec fragment(const RulePool& pool, bool ipv4, Dice& dice) {
   return spec.as_fragment(dice.of(kOffsets));
 }
 
-PacketSpec error(const RulePool& pool, bool ipv4, Dice& dice) {
+// Options whose bytes are a UDP header's, for who overlooks them.
+FrameBytes options_like_udp(const RulePool& pool, Dice& dice) {
+  const std::uint16_t port = some_port(pool, dice);
+  return {1, 1, static_cast<std::uint8_t>(port >> 8), static_cast<std::uint8_t>(port)};
+}
+
+// The quoted packet, perhaps of no version, or with options.
+FrameBytes quoted_packet(const RulePool& pool, bool ipv4, Dice& dice) {
   PacketSpec about = dice.one_in(8) ? plain_packet(pool, ipv4, dice) : tunnel_packet(pool, ipv4, dice);
   std::swap(about.source, about.destination);
-  if (ipv4) {
-    about.ip_options = some_options(dice);
+  if (ipv4 && dice.one_in(5)) {
+    about.ip_options = options_like_udp(pool, dice);
   }
+  FrameBytes ip = about.ip_bytes();
+  if (dice.one_in(8)) {
+    ip[0] ^= static_cast<std::uint8_t>(0x10U << dice.below(4));
+  }
+  return ip;
+}
+
+PacketSpec error(const RulePool& pool, bool ipv4, Dice& dice) {
+  constexpr std::size_t kIpv4 = 20, kShortest = 36;  // of an error's L4
   const auto type = static_cast<std::uint8_t>(dice.one_in(4) ? dice.below(13) : ipv4 ? 3 : 2);
   const auto code = static_cast<std::uint8_t>(dice.one_in(4) ? dice.below(6) : ipv4 ? 4 : 0);
-  return icmp_error(address_among(pool.ends, pool, ipv4, dice), own_end(pool, ipv4, dice), type, code,
-                    about.ip_bytes());
+  PacketSpec spec = icmp_error(address_among(pool.ends, pool, ipv4, dice), own_end(pool, ipv4, dice), type, code,
+                               quoted_packet(pool, ipv4, dice));
+  if (ipv4 && dice.one_in(6)) {  // all of it again, as options
+    const FrameBytes ip = spec.ip_bytes();
+    spec.ip_options.assign(ip.begin() + kIpv4, ip.begin() + kIpv4 + kShortest);
+  } else if (dice.one_in(6)) {
+    spec.as_fragment(dice.one_in(2) ? 0x2000 : 0x0010);
+  }
+  return spec;
 }
 
 struct Shape {
@@ -125,7 +148,7 @@ RuleFrame random_rule_frame(const RulePool& pool, Dice& dice) {
   const Shape& shape = dice.of(kShapes);
   frame.shape = name_of(shape.name, ipv4);
   PacketSpec spec = shape.make(pool, ipv4, dice);
-  if (ipv4) {
+  if (ipv4 && spec.ip_options.empty()) {
     spec.ip_options = some_options(dice);
   }
   frame.bytes = spec.bytes();
