@@ -20,16 +20,14 @@ namespace isthmus {
 // left of the burst.
 [[nodiscard]] bool begin_shared(PathContext& context, Burst& burst) noexcept;
 
-// Of a packet whose frame is as it came but for its length: if it is the kernel's, gives it the verdict kToHost and
-// sets its frame aside, as long as it came. False for what has been asked about before.
+// Of a packet whose frame is as it came but for its length, as the fast parser may leave padding out: if it is the
+// kernel's, gives it the verdict kToHost and sets its frame aside, as long as it came. False for what has been asked
+// about before.
 [[nodiscard]] bool ask_host_rules(PathContext& context, Packet& packet) noexcept;
 
 [[nodiscard]] inline bool is_hosts(PathContext& context, Packet& packet) noexcept {
   return context.host.rules != nullptr && ask_host_rules(context, packet);
 }
-
-// Its frame as long as it came: the fast parser may have left out padding of what it does not take.
-void restore_length(const PathContext& context, Packet& packet) noexcept;
 
 // Takes what is the kernel's out of the undecided packets, which are not counted as misses then. Returns how many.
 [[nodiscard]] unsigned leave_to_host(PathContext& context, Burst& burst, std::uint64_t& misses) noexcept;

@@ -64,10 +64,6 @@ bool ask_host_rules(PathContext& context, Packet& packet) noexcept {
   return true;
 }
 
-void restore_length(const PathContext& context, Packet& packet) noexcept {
-  packet.frame->length = context.host.lengths[place_of(context, packet)];
-}
-
 unsigned leave_to_host(PathContext& context, Burst& burst, std::uint64_t& misses) noexcept {
   PacketList& list = burst.undecided;
   const unsigned all = std::exchange(list.count, 0);

@@ -49,9 +49,6 @@ std::optional<DropReason> parse_any(PathContext& context, Packet& packet, const 
 
 // A packet that is not alive keeps an old key, so that lookup need not ask whether it is.
 void parse_slow(PathContext& context, Packet& packet, const TunnelMatch* tunnel, std::uint64_t& decapsulated) noexcept {
-  if (context.host.rules != nullptr) {
-    restore_length(context, packet);
-  }
   if (const auto drop = parse_any(context, packet, tunnel)) {
     if (!is_hosts(context, packet)) {
       packet.drop(*drop);

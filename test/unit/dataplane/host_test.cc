@@ -363,6 +363,21 @@ TEST(HostShare, AFragmentThatHasWaitedGoesOnThoughTheRulesHaveChanged) {
   EXPECT_EQ(outcome.host, (std::vector<ToHost>{{false, hosts}, {false, hosts}}));
 }
 
+// By itself, what comes out of a tunnel is a packet of a foreign source.
+TEST(HostShare, AFragmentFromATunnelThatHasWaitedIsOursWithoutItsTunnel) {
+  PathRig rig(sharing());
+  const Actors& at = rig.at;
+  std::vector<FrameBytes> frames;
+  for (const FrameBytes& part : split(udp(at.west, at.client).with_payload(900).ip_bytes(), 600)) {
+    PacketSpec spec = udp(at.west, at.client);
+    spec.raw = part;
+    frames.push_back(for_device(rig.underlay(), rig.tunnelled(spec, at.west_gateway, kWestIdentity).bytes()));
+  }
+  EXPECT_EQ(expect_ours(rig, true, frames[1]).counted.at("worker.fragments_kept"), 1u);
+  const Outcome both = expect_ours(rig, true, frames[0]);
+  EXPECT_EQ(both.out.size(), 2u) << both.text();
+}
+
 TEST(HostShare, TunnelFragmentsOfPeersArePutTogetherAndThoseOfOthersPass) {
   PathRig rig(sharing());
   const Actors& at = rig.at;
