@@ -304,10 +304,11 @@ void add_config_commands(CLI::App& app, ParsedOptions& parsed) {
 
   add_config_init(*config, parsed.line);
 
-  CLI::App* cleanup = app.add_subcommand("cleanup",
-                                         "Remove what a stopped gateway left on this node: local device, routes and "
-                                         "rules, XDP programs and the flows that "
-                                         "they forward, connection table, what is kept of the hubs");
+  CLI::App* cleanup = app.add_subcommand(
+      "cleanup",
+      "Remove what a stopped gateway left on this node: local device, interfaces beside DPDK, routes and "
+      "rules, XDP programs and the flows that "
+      "they forward, connection table, what is kept of the hubs");
   add_config_option(cleanup, parsed);
   add_name_option(cleanup, parsed);
   cleanup->add_flag("--keep-known", parsed.line.keep_known,

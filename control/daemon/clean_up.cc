@@ -96,6 +96,12 @@ Status clean_up(const GatewayConfig& config, bool keep_known) {
   } else if (!config.one_device() && config.local.device.dpdk.empty()) {
     keep_first(result, detach_steer(config.local.device.interface));
   }
+  for (const DeviceConfig* device : {&config.underlay, &config.local.device}) {
+    if (!device->dpdk.empty() && (*kernel)->link(device->interface)) {
+      const Status given = (*kernel)->give_back_addresses(device->interface);
+      keep_first(result, given ? (*kernel)->remove_twin(device->interface) : given);
+    }
+  }
   keep_first(result, remove_connection_file(config));
   if (!keep_known) {
     keep_first(result, remove_last_known(config));

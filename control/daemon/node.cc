@@ -79,7 +79,6 @@ Result<std::unique_ptr<Device>> open_dpdk_device(Node& node, const GatewayConfig
     return devargs.error();
   }
   options.device = *std::move(devargs);
-  options.interface = device.interface;
   options.ring_entries = device.ring_entries;
   options.mtu = mtu.value_or(0);
   options.memory = config.dpdk_memory;

@@ -213,6 +213,8 @@ Status Kernel::remove_local_device(const LocalDeviceOptions& options) {
   return isthmus::remove_local_device(impl_->requests(), options);
 }
 
+Status Kernel::remove_twin(const std::string& interface) { return isthmus::remove_twin(impl_->requests(), interface); }
+
 std::vector<Error> Kernel::forwarding_problems(const std::string& local_device) const {
   return isthmus::forwarding_problems(local_device);
 }

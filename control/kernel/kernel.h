@@ -36,6 +36,8 @@ class Kernel {
   // Only on an operator's request: a stopping gateway leaves the device and its routes, so that fleet traffic fails
   // closed. Not an error if there is none.
   [[nodiscard]] Status remove_local_device(const LocalDeviceOptions& options);
+  // The same of the interface by which the kernel had a device of DPDK's.
+  [[nodiscard]] Status remove_twin(const std::string& interface);
   // Node settings that prevent forwarding between the pods and the local device, each with its fix.
   [[nodiscard]] std::vector<Error> forwarding_problems(const std::string& local_device) const;
 

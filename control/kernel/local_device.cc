@@ -16,6 +16,8 @@
 namespace isthmus {
 namespace {
 
+constexpr std::string_view kTapKind = "tun";  // as the kernel calls TUNs and TAPs
+
 constexpr std::uint32_t kTransmitQueueLength =
     1000;  // veth has no queue of its own; takes effect once a qdisc is added
 constexpr unsigned kMinMtu = 576, kMaxMtu = 65535;
@@ -199,6 +201,17 @@ Status configure(NetlinkRequests& requests, const LocalDeviceOptions& options, c
   return Ok{};
 }
 
+Status delete_link(NetlinkRequests& requests, int index, const std::string& name) {
+  NetlinkMessage message(RTM_DELLINK, 0);
+  auto& header = message.header<ifinfomsg>();
+  header.ifi_family = AF_UNSPEC;
+  header.ifi_index = index;
+  if (const auto failed = requests.apply(message); failed && failed->code != ENODEV) {
+    return Error{"cannot remove the device: " + failed->text, name, "run as root or with CAP_NET_ADMIN"};
+  }
+  return Ok{};
+}
+
 }  // namespace
 
 Result<LocalDevice> make_local_device(NetlinkRequests& requests, const LocalDeviceOptions& options) {
@@ -249,14 +262,18 @@ Status remove_local_device(NetlinkRequests& requests, const LocalDeviceOptions& 
   if (!*pair) {
     return Ok{};
   }
-  NetlinkMessage message(RTM_DELLINK, 0);
-  auto& header = message.header<ifinfomsg>();
-  header.ifi_family = AF_UNSPEC;
-  header.ifi_index = (*pair)->kernel_end.state.index;
-  if (const auto failed = requests.apply(message); failed && failed->code != ENODEV) {
-    return Error{"cannot remove the device: " + failed->text, options.kernel_end, "run as root or with CAP_NET_ADMIN"};
+  return delete_link(requests, (*pair)->kernel_end.state.index, options.kernel_end);
+}
+
+Status remove_twin(NetlinkRequests& requests, const std::string& interface) {
+  const auto link = query_link(requests, interface);
+  if (!link) {
+    return link.error();
   }
-  return Ok{};
+  if (!*link || (*link)->state.kind != kTapKind) {
+    return Ok{};
+  }
+  return delete_link(requests, (*link)->state.index, interface);
 }
 
 std::vector<Error> forwarding_problems(const std::string& local_device) {

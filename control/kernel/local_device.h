@@ -22,6 +22,9 @@ namespace isthmus {
 // Creates the pair or adopts it. Any other interface with one of the names is an error and never replaced.
 [[nodiscard]] Result<LocalDevice> make_local_device(NetlinkRequests& requests, const LocalDeviceOptions& options);
 [[nodiscard]] Status remove_local_device(NetlinkRequests& requests, const LocalDeviceOptions& options);
+// The TAP of that name, by which the kernel had a device of DPDK's. Not an error if there is none, or another
+// interface.
+[[nodiscard]] Status remove_twin(NetlinkRequests& requests, const std::string& interface);
 // Settings of the node (never changed by us) that prevent forwarding between its pods and the local device.
 [[nodiscard]] std::vector<Error> forwarding_problems(const std::string& local_device);
 

@@ -79,11 +79,10 @@ struct DpdkOptions {
   // What DPDK's devargs name: an address of the PCI bus ("0000:00:05.0"), or a driver of its own with a number
   // ("net_memif0"); with arguments behind commas.
   std::string device;
-  // The interface by which the kernel has it, which is the device's name then; empty: it is called what it is above.
-  std::string interface = {};
   std::uint32_t ring_entries = kDefaultRingEntries;  // of each queue; drivers may have other limits
   std::uint32_t mtu = 0;                             // 0: as it is
-  std::string twin;      // the interface by which the kernel has the device, too; empty: all that arrives is ours
+  // The interface by which the kernel has the device, too, and by whose name it goes; empty: all that arrives is ours.
+  std::string twin;
   unsigned workers = 1;  // of the engine
   DpdkMemory memory;     // the same for all devices of a process
 };

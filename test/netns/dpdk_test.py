@@ -207,6 +207,23 @@ class Started(DpdkCase):
         self.assertEqual(daemon.popen.returncode, 0, daemon.log_tail())
         self.assertIn("DPDK lets go of its devices", daemon.log_tail())
 
+    def interfaces(self):
+        return {row["ifname"] for row in json.loads(self.machine.netns.run(["ip", "-j", "link"]).stdout)}
+
+    def test_its_interface_stays_behind_it_until_it_is_cleaned_up(self):
+        self.configure(f'dpdk: "{self.memif}"')
+        daemon = self.serve()
+        command = [PROGRAM, "cleanup", "--config", self.machine.config]
+        self.assertIn("running", self.machine.netns.run(command, check=False).stderr)
+        self.machine.netns.ip("addr add 198.51.100.1/24 dev dpdk0")
+        daemon.stop(timeout=20)
+        self.assertIn("198.51.100.1", self.machine.netns.run(["ip", "addr", "show", "dpdk0"]).stdout)
+        self.machine.netns.run(command)
+        self.assertNotIn("dpdk0", self.interfaces())
+        self.machine.netns.ip("link add dpdk0 type veth peer name dpdk0-peer")  # another's
+        self.machine.netns.run(command)
+        self.assertIn("dpdk0", self.interfaces())
+
     def test_it_stands_beside_a_veth_pair(self):
         self.configure(f'dpdk: "{self.memif}", interface: uplink, mtu: 1400', "interface: isthmus0, veth: true")
         self.serve()

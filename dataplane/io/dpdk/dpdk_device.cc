@@ -278,8 +278,7 @@ DeviceCondition DpdkDevice::check() {
 }
 
 std::string DpdkDevice::describe() const {
-  const std::string which =
-      options_.interface.empty() ? "" : " " + options_.device.substr(0, options_.device.find(','));
+  const std::string which = options_.twin.empty() ? "" : " " + options_.device.substr(0, options_.device.find(','));
   return "dpdk " + std::string(info_.driver_name) + which + ", " + std::to_string(receive_queues_) +
          (receive_queues_ == 1 ? " queue" : " queues");
 }

@@ -20,7 +20,7 @@ class DpdkDevice final : public Device {
   [[nodiscard]] static Result<std::unique_ptr<Device>> open(const DpdkOptions& options);
 
   [[nodiscard]] const std::string& name() const noexcept override {
-    return options_.interface.empty() ? options_.device : options_.interface;
+    return options_.twin.empty() ? options_.device : options_.twin;
   }
   [[nodiscard]] MacAddress mac() const noexcept override { return mac_; }
   [[nodiscard]] Bytes mtu() const noexcept override { return mtu_; }

@@ -235,13 +235,5 @@ TEST(DpdkDevice, TellsWhatItIs) {
   EXPECT_EQ(end.device->kernel_egress().interface_index, 0);
 }
 
-TEST(DpdkDevice, IsCalledAsItsInterfaceInTheKernel) {
-  DpdkOptions options = DpdkEnd::options("net_null_called,size=64");
-  options.interface = "dpdk0";
-  const auto device = std::move(*open_dpdk(options));
-  EXPECT_EQ(device->name(), "dpdk0");
-  EXPECT_EQ(device->describe(), "dpdk net_null net_null_called, 1 queue");
-}
-
 }  // namespace
 }  // namespace isthmus
