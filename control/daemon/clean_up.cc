@@ -44,24 +44,6 @@ Status remove_connection_file(const GatewayConfig& config) {
   return code == 0 || code == ENOENT ? Status(Ok{}) : cannot(std::strerror(code));
 }
 
-// Of devices of the configuration that a crash has left there.
-Status give_back_twins(Kernel& kernel, const GatewayConfig& config) {
-  const auto standing = kernel.standing_twins();
-  if (!standing) {
-    return standing.error();
-  }
-  Status result = Ok{};
-  for (const StandingTwin& each : *standing) {
-    for (const DeviceConfig* device : {&config.underlay, &config.local.device}) {
-      if (each.twin == device->interface || each.nic == device->interface) {
-        keep_first(result, kernel.give_back_addresses(each.twin));
-        break;
-      }
-    }
-  }
-  return result;
-}
-
 Status remove_last_known(const GatewayConfig& config) {
   Status removed = Store::remove(config.last_known_directory, config.name);
   std::error_code still_in_use;
@@ -81,7 +63,7 @@ Status clean_up(const GatewayConfig& config, bool keep_known) {
   }
   Status result = Ok{};
   keep_first(result, (*kernel)->remove_closed_routes());
-  keep_first(result, give_back_twins(**kernel, config));
+  keep_first(result, StandingTwins(**kernel).give_back_unused(config));
   if (config.underlay.dpdk.empty()) {
     keep_first(result, detach_steer(config.underlay.interface));
   }
