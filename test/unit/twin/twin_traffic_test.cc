@@ -1,6 +1,7 @@
 // Packets between workers and the kernel's stack, through a real TAP.
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <atomic>
 
@@ -42,6 +43,91 @@ class Flood {
   std::atomic<std::uint64_t> given_{0};
   std::thread thread_;
 };
+
+// The thread at a descriptor that blocks, so that its rounds can be told apart: it stands where the other end neither
+// sends nor receives.
+class HostThreadTest : public testing::Test {
+ protected:
+  HostThreadTest() {
+    int ends[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    near_ = UniqueFd(ends[0]);
+    far_ = UniqueFd(ends[1]);
+    const int least = 1;  // a few frames
+    EXPECT_EQ(setsockopt(near_.get(), SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+    shared_->open = true;
+    shared_->longest = 1514;
+    EXPECT_TRUE(shared_->thread.open() && shared_->worker.open());
+    for (const bool takes : {true, false}) {
+      queues_.push_back(std::make_unique<TwinQueue>(shared_, TwinQueue::Sizes{}, takes));
+    }
+    pool_ = *FramePool::create({.chunks = 1024, .pages = FramePages::kOrdinary});
+  }
+  ~HostThreadTest() override {
+    far_.reset();  // what it waits for fails
+    thread_.stop();
+  }
+  // 512 frames of each worker's.
+  void fill() {
+    const FrameContent content = numbered(0);
+    for (unsigned i = 0; i < 1024; ++i) {
+      const std::uint32_t chunk = pool_->allocate();
+      const Frame frame{pool_->chunk_start(chunk) + kFrameHeadroom, static_cast<std::uint32_t>(content.size()), chunk};
+      std::copy(content.begin(), content.end(), frame.data);
+      queues_[i % 2]->give({&frame, 1}, *pool_);
+    }
+  }
+  void host_sends(unsigned frames) {
+    const FrameContent content = numbered(0);
+    for (unsigned i = 0; i < frames; ++i) {
+      ASSERT_EQ(send(far_.get(), content.data(), content.size(), MSG_DONTWAIT), static_cast<ssize_t>(content.size()));
+    }
+  }
+  [[nodiscard]] bool host_receives(unsigned frames) {
+    std::array<char, 2048> frame;
+    return wait_until([&] {
+      while (frames != 0 && recv(far_.get(), frame.data(), frame.size(), MSG_DONTWAIT) > 0) {
+        --frames;
+      }
+      return frames == 0;
+    });
+  }
+  [[nodiscard]] bool worker_takes(unsigned count) {
+    std::array<Frame, 16> frames;
+    unsigned taken = 0;
+    return wait_until([&] {
+      for (unsigned n; (n = queues_[0]->take(frames, *pool_)) != 0;) {
+        taken += n;
+        for (const Frame& frame : std::span(frames).first(n)) {
+          pool_->release(frame.chunk);
+        }
+      }
+      return taken >= count;
+    });
+  }
+
+  std::shared_ptr<TwinShared> shared_ = std::make_shared<TwinShared>();
+  std::vector<std::unique_ptr<TwinQueue>> queues_;
+  std::unique_ptr<FramePool> pool_;
+  UniqueFd near_, far_;
+  HostThread thread_{shared_, queues_, FrameRing::kSlotBytes};
+};
+
+TEST_F(HostThreadTest, what_is_for_the_host_takes_no_more_than_its_share_of_a_round) {
+  fill();
+  host_sends(128);
+  thread_.start(near_.get());
+  // So many, and a few that the socket holds: then the thread stands, while most of them still wait.
+  ASSERT_TRUE(host_receives(60));
+  EXPECT_TRUE(worker_takes(64)) << "the first round's";
+}
+
+TEST_F(HostThreadTest, what_the_host_sends_takes_no_more_than_its_share_of_a_round) {
+  fill();
+  host_sends(64);  // after these, the thread stands
+  thread_.start(near_.get());
+  EXPECT_TRUE(host_receives(64)) << "the second round's";
+}
 
 TEST_F(TwinTest, the_kernel_answers_what_is_given_to_it) {
   open_twin();
