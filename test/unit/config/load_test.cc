@@ -79,6 +79,15 @@ TEST(LoadConfig, TheExampleOfAVmHasOneDeviceWithOneSetOfSettings) {
   EXPECT_EQ(config->local.device.xdp, XdpMode::kNative);
 }
 
+TEST(LoadConfig, TheExampleOfAVmWithDpdkHasOneDeviceOfItsOwn) {
+  const auto config = load_config(example("vm-dpdk.yaml"));
+  ASSERT_TRUE(config.ok()) << config.error().text();
+  EXPECT_EQ(config->underlay.dpdk, "0000:00:05.0");
+  EXPECT_TRUE(config->one_device());
+  EXPECT_EQ(config->dpdk_memory, (DpdkMemory{DpdkPages::kHuge, 128}));
+  EXPECT_EQ(config->dpdk_iommu, DpdkIommu::kNone);
+}
+
 TEST(LoadConfig, TheExampleOfAClusterMeshFollowsThreeHubs) {
   const auto config = load_config(example("mesh.yaml"));
   ASSERT_TRUE(config.ok()) << config.error().text();
