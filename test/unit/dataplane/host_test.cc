@@ -363,19 +363,35 @@ TEST(HostShare, AFragmentThatHasWaitedGoesOnThoughTheRulesHaveChanged) {
   EXPECT_EQ(outcome.host, (std::vector<ToHost>{{false, hosts}, {false, hosts}}));
 }
 
-// By itself, what comes out of a tunnel is a packet of a foreign source.
+// By itself, what comes out of a tunnel is a packet of a foreign source. Also if it is refused, as from a cluster that
+// is not linked: there is no decision then that would keep it from being asked about.
 TEST(HostShare, AFragmentFromATunnelThatHasWaitedIsOursWithoutItsTunnel) {
   PathRig rig(sharing());
   const Actors& at = rig.at;
-  std::vector<FrameBytes> frames;
-  for (const FrameBytes& part : split(udp(at.west, at.client).with_payload(900).ip_bytes(), 600)) {
-    PacketSpec spec = udp(at.west, at.client);
-    spec.raw = part;
-    frames.push_back(for_device(rig.underlay(), rig.tunnelled(spec, at.west_gateway, kWestIdentity).bytes()));
+  struct Sender {
+    Endpoint from;
+    IpAddress gateway;
+    std::uint32_t vni;
+    bool linked;
+  };
+  for (const Sender& sender : {Sender{at.west, at.west_gateway, kWestIdentity, true},
+                               Sender{at.south, at.south_gateway, 4 << 16 | 9, false}}) {
+    std::vector<FrameBytes> frames;
+    for (const FrameBytes& part : split(udp(sender.from, at.client).with_payload(900).ip_bytes(), 600)) {
+      PacketSpec spec = udp(sender.from, at.client);
+      spec.raw = part;
+      frames.push_back(for_device(rig.underlay(), rig.tunnelled(spec, sender.gateway, sender.vni).bytes()));
+    }
+    EXPECT_EQ(expect_ours(rig, true, frames[1]).counted.at("worker.fragments_kept"), 1u);
+    // Where it goes on, in the first place of a burst, a packet of the host's was.
+    const FrameBytes hosts = for_device(rig.underlay(), tcp({kElsewhere, 50000}, {at.gateway, 22}).bytes());
+    ASSERT_TRUE(rig.underlay().inject(hosts));
+    const Outcome both = rig.raw(true, frames[0]);
+    EXPECT_EQ(both.out.size(), sender.linked ? 2u : 0u) << both.text();
+    EXPECT_EQ(both.drops.count("not_linked"), sender.linked ? 0u : 1u);
+    EXPECT_EQ(both.drops.empty() ? 0u : both.drops.begin()->second, sender.linked ? 0u : 2u) << both.text();
+    EXPECT_EQ(both.host, (std::vector<ToHost>{{true, hosts}}));
   }
-  EXPECT_EQ(expect_ours(rig, true, frames[1]).counted.at("worker.fragments_kept"), 1u);
-  const Outcome both = expect_ours(rig, true, frames[0]);
-  EXPECT_EQ(both.out.size(), 2u) << both.text();
 }
 
 TEST(HostShare, TunnelFragmentsOfPeersArePutTogetherAndThoseOfOthersPass) {
