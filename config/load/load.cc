@@ -93,11 +93,14 @@ void pair_aliases(const YamlNode& root, Reading& reading) {
   DistinctAliases distinct;
   for (const auto& [cluster, aliases] : rules.alias_cidrs) {
     const auto pods = rules.pods.find(cluster);
-    auto pairs = isthmus::pair_aliases(pods == rules.pods.end() ? std::vector<Prefix>{} : pods->second, aliases);
+    const std::string path = "admission.aliases." + cluster;
+    auto pairs = isthmus::pair_aliases(pods == rules.pods.end() ? std::vector<Prefix>{} : pods->second, aliases,
+                                       "admission.pods." + cluster);
     const auto wrong = pairs ? distinct.add(cluster, *pairs) : std::optional(pairs.error());
     if (wrong) {
-      reading.errors.push_back({find_path(root, "admission.aliases")->line,
-                                "admission.aliases." + cluster + ": " + wrong->what, wrong->fix});
+      const YamlNode* node = find_path(root, path);
+      node = node == nullptr ? find_path(root, "admission.aliases") : node;
+      reading.errors.push_back({node->line, path + ": " + wrong->what, wrong->fix});
     } else {
       rules.aliases[cluster] = *std::move(pairs);
     }

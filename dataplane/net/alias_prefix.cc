@@ -42,14 +42,17 @@ std::size_t first_overlap(const AliasPrefixes& pairs) {
 
 }  // namespace
 
-Result<AliasPrefixes> pair_aliases(std::span<const Prefix> pods, std::span<const Prefix> aliases) {
+Result<AliasPrefixes> pair_aliases(std::span<const Prefix> pods, std::span<const Prefix> aliases,
+                                   const std::string& key) {
   AliasPrefixes pairs;
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
     const std::vector<Prefix> own = of_family(pods, family), other = of_family(aliases, family);
     if (!other.empty() && own.size() != other.size()) {
-      return Error{std::to_string(other.size()) + (family == Family::kIpv4 ? " IPv4" : " IPv6") +
-                       " aliases stand for " + std::to_string(own.size()) + " blocks of pods",
-                   "", "write an alias for each block of pods of that family, in the same order"};
+      const std::string of = family == Family::kIpv4 ? "IPv4" : "IPv6";
+      return Error{"of " + of + " blocks it has " + std::to_string(other.size()) + ", and " + key + " has " +
+                       std::to_string(own.size()),
+                   "",
+                   "write in " + key + " which blocks of pods have aliases, and here one for each, in the same order"};
     }
     for (std::size_t i = 0; i < other.size(); ++i) {
       if (own[i].length() != other[i].length()) {

@@ -20,8 +20,9 @@ struct AliasPrefix {
 using AliasPrefixes = std::vector<AliasPrefix>;
 
 // The n-th alias of a family stands for the n-th block of pods of that family, and is as large. A block that is its own
-// alias is left out. Error: `what` and `fix`, without a place.
-[[nodiscard]] Result<AliasPrefixes> pair_aliases(std::span<const Prefix> pods, std::span<const Prefix> aliases);
+// alias is left out. `key` is where the blocks of pods are written. Error: `what` and `fix`, without a place.
+[[nodiscard]] Result<AliasPrefixes> pair_aliases(std::span<const Prefix> pods, std::span<const Prefix> aliases,
+                                                 const std::string& key);
 
 // The address in `to` at the place that `address` has in a prefix of the same length.
 [[nodiscard]] inline IpAddress moved_to(const Prefix& to, const IpAddress& address) noexcept {

@@ -143,7 +143,8 @@ Error used_up(const AliasRequest& request, const AliasView& view, const Prefix& 
   std::string users;
   std::size_t found = 0;
   for (const auto& [prefix, user] : view.taken) {
-    const bool of_pools = std::any_of(request.pools.begin(), request.pools.end(),
+    const bool of_pools = prefix.family() == block.family() &&
+                          std::any_of(request.pools.begin(), request.pools.end(),
                                       [&, &of = prefix](const Prefix& pool) { return overlapping(pool, of); });
     if (of_pools && ++found <= kNamed) {
       users += (users.empty() ? "" : "; ") + prefix.to_string() + ", " + user;

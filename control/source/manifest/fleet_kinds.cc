@@ -161,7 +161,7 @@ void read_member_aliases(const YamlMap& member, const std::string& path, const s
     return;
   }
   auto pairs = pair_aliases(allowed.pod_prefixes.value_or(std::vector<Prefix>{}),
-                            read_prefixes(member.list("aliasCIDRs"), path + ".aliasCIDRs", errors));
+                            read_prefixes(member.list("aliasCIDRs"), path + ".aliasCIDRs", errors), path + ".podCIDRs");
   const auto wrong = pairs ? distinct.add(cluster, *pairs) : std::optional(pairs.error());
   if (wrong) {
     member.error(node->line, path + ".aliasCIDRs: " + wrong->what, wrong->fix);

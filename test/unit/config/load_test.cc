@@ -411,6 +411,11 @@ TEST(LoadConfig, AnAliasIsOfOneClusterAndOfAddressesThatSomebodyCanHave) {
   };
   EXPECT_EQ(errors("100.64.0.0/16", "100.65.0.0/16"), "");
   EXPECT_EQ(errors("192.0.2.0/24", "198.51.100.0/24", "10.1.1.0/24"), "") << "documentation may be tried out";
+  EXPECT_THAT(errors_of(std::string(kSmallest) + "admission:\n  pods: {west: [10.1.0.0/16]}\n  aliases:\n"
+                                                 "    west: [100.64.0.0/16]\n    north: [100.65.0.0/16]\n"),
+              HasSubstr("g.yaml:10: admission.aliases.north: of IPv4 blocks it has 1, and admission.pods.north has 0 "
+                        "(write in admission.pods.north which blocks"))
+      << "with its own line";
   EXPECT_THAT(errors("100.64.0.0/16", "100.64.0.0/16"),
               HasSubstr("g.yaml:8: admission.aliases.west: the alias 100.64.0.0/16 overlaps 100.64.0.0/16, the alias "
                         "of cluster north (give each cluster an alias of its own"));

@@ -143,7 +143,7 @@ TEST(AliasPrefixes, ArePairedByFamilyAndLength) {
       }
       return prefixes;
     };
-    return pair_aliases(all(pods), all(aliases));
+    return pair_aliases(all(pods), all(aliases), "podCIDRs");
   };
   EXPECT_EQ(pair({"10.1.0.0/16", "fd00:1::/48"}, {"fd00:2::/48", "10.2.0.0/16"})->size(), 2U);
   EXPECT_EQ(pair({"10.1.0.0/16", "fd00:1::/48"}, {"10.2.0.0/16"})->size(), 1U) << "of one family alone";

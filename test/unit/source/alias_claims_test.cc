@@ -157,6 +157,12 @@ TEST_F(AliasClaims, PoolsAreTriedInOrderUntilAllAreUsedUp) {
   EXPECT_THAT(claimed("end", {"ffff:ffff:ffff::/48"}), HasSubstr("no free IPv6 block")) << "nothing is behind it";
 }
 
+TEST_F(AliasClaims, WhatUsesThePoolsIsOfTheFamilyThatIsUsedUp) {
+  EXPECT_EQ(claimed("south", {"100.64.0.0/16", "fd64::/32"}), "100.64.0.0/16* fd64::/48*");
+  EXPECT_THAT(claimed("north", {"100.64.0.0/16", "fd64::/32"}),
+              testing::AllOf(HasSubstr("100.64.0.0/16, alias of cluster south"), testing::Not(HasSubstr("fd64::"))));
+}
+
 // Gateways would refuse them.
 TEST_F(AliasClaims, NoBlockIsOfWhatNobodyHas) {
   EXPECT_EQ(claimed("south", {"0.0.0.0/0", "::/0"}, true), "1.0.0.0/16* 100::/48*");
