@@ -233,10 +233,13 @@ class Tour:
 def hints(fleet, vips):
     """Commands to try with the fleet that --keep leaves running."""
     prefix = fleet.prefix
+    south = plan.cluster("south")
+    overlapping = f"{south.pods()[0].fleet_addresses[0]}:{south.http_port}"
     return f"""\
 The fleet is running. Try:
   ip netns exec {prefix}east-client curl http://{NAME}/
   ip netns exec {prefix}north-client ping {plan.cluster("west").pods()[0].fleet_addresses[0]}
+  ip netns exec {prefix}west-client curl http://{overlapping}/   # west's pods have the same addresses as south's
   {fleet.program} status -s {fleet.folder}/east-1.sock       # or: services, endpoints, connections, flows, drops
   {fleet.program} status --hub -s {fleet.folder}/east-1.sock
 {fleet.hub.hint()}
@@ -271,6 +274,7 @@ def main(program, options):
         tour = show(fleet, console)
         keep = "--keep" in options
         if keep:
+            fleet.hub.beat()
             fleet.record(RECORD)
             console.line()
             console.line(hints(fleet, tour.vips))

@@ -166,20 +166,22 @@ std::string PrefixClaims::where(const Entry& entry) const {
   return where(best->by);
 }
 
-void PrefixClaims::list_overlap(const Name& name, std::vector<Problem>& problems) {
+void PrefixClaims::list_overlap(const Fleet& fleet, const Name& name, std::vector<Problem>& problems) {
   const Entry& entry = *find(name);
+  const auto note = [&](const Entry& of, const Prefix& prefix) { return alias_note(fleet, of.cluster, prefix); };
   entries_.overlapping(name.first, [&](const Prefix& prefix, const Entries& entries) {
     const auto other = std::find_if(entries.begin(), entries.end(),
                                     [&](const Entry& each) { return each.accepted && each.cluster != entry.cluster; });
     if (other == entries.end()) {
       return true;
     }
-    problems.push_back(
-        {"prefix " + name.first.to_string() + " of cluster " + entry.cluster + " overlaps " + prefix.to_string() +
-             " of cluster " + other->cluster + " (" + where(*other) + ") and is left out",
-         where(entry),
-         "give the clusters prefixes that do not overlap, or each of them an alias: " +
-             alias_command(options_, entry.cluster, name.first.family()) + ", or aliasCIDRs of a profile"});
+    problems.push_back({"prefix " + name.first.to_string() + note(entry, name.first) + " of cluster " + entry.cluster +
+                            " overlaps " + prefix.to_string() + note(*other, prefix) + " of cluster " + other->cluster +
+                            " (" + where(*other) + ") and is left out",
+                        where(entry),
+                        "give the clusters prefixes that do not overlap, or each of them an alias: " +
+                            alias_command(options_, entry.cluster, name.first.family()) +
+                            ", or aliasCIDRs of a profile"});
     return false;
   });
 }
@@ -197,7 +199,7 @@ bool PrefixClaims::refused_in(const Prefix& prefix, const std::string& cluster) 
 
 void PrefixClaims::append_problems(const Fleet& fleet, std::vector<Problem>& problems) {
   list_problems(left_out_, "prefixes that overlap those of other clusters", problems,
-                [&](const Name& name, auto& list) { list_overlap(name, list); });
+                [&](const Name& name, auto& list) { list_overlap(fleet, name, list); });
   list_problems(staying_, "prefixes that stay although new ones would be refused", problems,
                 [&](const Name& name, auto& list) {
                   const Entry& entry = *find(name);

@@ -138,7 +138,7 @@ class PrefixClaims {
   [[nodiscard]] std::string where(const ObjectKey* object) const;
   [[nodiscard]] std::string where(const Entry& entry) const;
   [[nodiscard]] const std::vector<Prefix>& had_of(const std::string& cluster) const;
-  void list_overlap(const Name& name, std::vector<Problem>& problems);
+  void list_overlap(const Fleet& fleet, const Name& name, std::vector<Problem>& problems);
 
   const Model& model_;
   const CompilerOptions& options_;

@@ -44,7 +44,7 @@ void ActiveGateway::log_ejections(const std::vector<EjectionChange>& changes) {
                                 change.cluster + " for service " + change.service.text();
     if (change.ejected) {
       ++ejections_;
-      spdlog::warn("backend {} takes no new connections for {} s: {} in a row did not open", backend,
+      spdlog::warn("backend {} takes no new connections for {} s, it is ejected: {} in a row did not open", backend,
                    change.time.count(), change.failures);
     } else {
       spdlog::info("backend {} takes new connections again", backend);

@@ -69,7 +69,8 @@ std::string fix_of(const EtcdFailure& failure) {
 
 }  // namespace
 
-HubFacts ask_etcd(HubFacts facts, const std::string& path, const std::string& cluster) {
+HubFacts ask_etcd(HubFacts facts, const std::string& path, const EtcdQuestion& question) {
+  const std::string& cluster = question.cluster;
   const auto text = read_file(path, kMaxConfigBytes);
   if (!text) {
     facts.error = text.error();
@@ -103,6 +104,11 @@ HubFacts ask_etcd(HubFacts facts, const std::string& path, const std::string& cl
     }
     const EtcdFailure failure =
         answer.failure.value_or(EtcdFailure{EtcdFailure::Kind::kConnection, "no answer within 4 s"});
+    if (question.registration && failure.kind == EtcdFailure::Kind::kDenied) {
+      facts.error.reset();
+      facts.said = "answers; whether this gateway may write there, it learns when it registers";
+      return facts;
+    }
     facts.denied = failure.kind == EtcdFailure::Kind::kDenied;
     facts.error = Error{failure.text, endpoint, fix_of(failure)};
   }

@@ -53,11 +53,12 @@ HubFacts ask_folder(HubFacts facts) {
   return facts;
 }
 
-void add_etcd(std::vector<Asking>& all, const std::string& what, const std::string& path, const std::string& cluster) {
+void add_etcd(std::vector<Asking>& all, const std::string& what, const std::string& path,
+              const EtcdQuestion& question) {
   Asking asking;
   asking.facts.what = what;
   asking.facts.where = path;
-  asking.ask = [path, cluster](HubFacts facts) { return ask_etcd(std::move(facts), path, cluster); };
+  asking.ask = [path, question](HubFacts facts) { return ask_etcd(std::move(facts), path, question); };
   all.push_back(std::move(asking));
 }
 
@@ -81,7 +82,7 @@ std::vector<Asking> hubs_of(const GatewayConfig& config) {
   if (config.etcd.clusters) {
     const auto names = etcd_configurations(*config.etcd.clusters);
     for (std::size_t i = 0; i < std::min(names.size(), kMostEtcds); ++i) {
-      add_etcd(all, "etcd of " + names[i], *config.etcd.clusters + "/" + names[i], names[i]);
+      add_etcd(all, "etcd of " + names[i], *config.etcd.clusters + "/" + names[i], {names[i]});
     }
     if (names.empty()) {
       Asking asking;
@@ -97,10 +98,10 @@ std::vector<Asking> hubs_of(const GatewayConfig& config) {
     }
   }
   if (config.etcd.kvstoremesh) {
-    add_etcd(all, "KVStoreMesh", *config.etcd.kvstoremesh, "");
+    add_etcd(all, "KVStoreMesh", *config.etcd.kvstoremesh, {});
   }
   if (config.etcd.register_at) {
-    add_etcd(all, "etcd to register at", *config.etcd.register_at, "");
+    add_etcd(all, "etcd for registration", *config.etcd.register_at, {.registration = true});
   }
   if (config.kubernetes.cluster) {
     add_server(all, "API server", *config.kubernetes.cluster, true);

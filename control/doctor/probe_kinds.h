@@ -8,8 +8,15 @@
 
 namespace isthmus {
 
-// `path`: of the etcd client configuration. `cluster`: whose configuration is read there; empty: of none.
-[[nodiscard]] HubFacts ask_etcd(HubFacts facts, const std::string& path, const std::string& cluster);
+// What is read of an etcd. `cluster`: its configuration; empty: the heartbeat of the hub. `registration`: a gateway of
+// ours writes there, for which its user needs no right to read.
+struct EtcdQuestion {
+  std::string cluster = {};
+  bool registration = false;
+};
+
+// `path`: of the etcd client configuration.
+[[nodiscard]] HubFacts ask_etcd(HubFacts facts, const std::string& path, const EtcdQuestion& question);
 // `access`: as in the configuration. `of_cluster`: that of this cluster, whose pods are listed.
 [[nodiscard]] HubFacts ask_api_server(HubFacts facts, const std::string& access, bool of_cluster);
 

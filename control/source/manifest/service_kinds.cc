@@ -115,7 +115,7 @@ std::uint32_t read_slow_start(const ObjectText& in) {
   if (!milliseconds || *milliseconds > kMaxSlowStartMs) {
     in.root.warn(annotation->line,
                  "annotation " + annotation->key + " is " + shown(annotation->text) + "; it is ignored",
-                 "write a duration, 0s to " + show_duration(kMaxSlowStartMs));
+                 "write a duration such as 30s, 0s to " + show_duration(kMaxSlowStartMs));
     return ServiceRules::kAsConfigured;
   }
   return static_cast<std::uint32_t>((*milliseconds + 999) / 1000);

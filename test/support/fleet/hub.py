@@ -36,8 +36,11 @@ class Hub:
         """A command that shows or changes the hub's data, for the quickstart's hints."""
         return f"  $EDITOR {self.locate('clusters/east/shop-web.yaml')}     # gateways reload it when it changes"
 
+    def beat(self):
+        """Has heartbeats renewed, where the hub has any, for a fleet that stays longer than a minute."""
+
     def stop(self):
-        """Stops what start() started."""
+        """Stops what start() and beat() started."""
 
     def daemons(self):
         return []

@@ -11,6 +11,7 @@ import base64
 import ipaddress
 import json
 import os
+import shlex
 
 from . import hub, plan
 from .etcd import GATEWAY, READER, Authority, Etcd
@@ -70,6 +71,7 @@ class Mesh(hub.Hub):
         super().__init__(folder)
         self.base = folder
         self.etcds = {}
+        self.beats = []   # the processes of beat()
         self.claims = {}  # (cluster, service): addresses
         self.published = {cluster.name: {} for cluster in plan.CLUSTERS}
 
@@ -182,10 +184,19 @@ class Mesh(hub.Hub):
         """The next write_service() publishes the VIPs with the Service."""
         self.claims[(cluster, service)] = addresses
 
+    def beat(self):
+        """Has the heartbeat of every hub renewed, as clustermesh-apiserver does: a hub without one counts as gone."""
+        for name, etcd in self.etcds.items():
+            put = shlex.join(etcd.command("put", "cilium/.heartbeat"))
+            self.beats.append(etcd.netns.start(f"heartbeat-{name}", [
+                "sh", "-c", f"while :; do {put} $(date +%s) > /dev/null; sleep 30; done"], etcd.log))
+
     def stop(self):
+        for beat in self.beats:
+            beat.stop()
         for etcd in self.etcds.values():
             if etcd.daemon is not None:
                 etcd.stop()
 
     def daemons(self):
-        return [etcd.daemon for etcd in self.etcds.values() if etcd.daemon is not None]
+        return self.beats + [etcd.daemon for etcd in self.etcds.values() if etcd.daemon is not None]

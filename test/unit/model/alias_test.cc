@@ -165,6 +165,34 @@ TEST(Aliases, AnotherClusterWithOurOwnAddressesNeedsOneToo) {
   EXPECT_THAT(f.problem_texts(), Contains(HasSubstr("overlaps 10.1.0.0/16 of this cluster's own pods")));
 }
 
+TEST(Aliases, APrefixThatOverlapsIsToldToBeOne) {
+  Fleet3 f;
+  f.options.admission.aliases["west"] = {{net("10.9.0.0/16"), net("10.3.0.0/16")}};
+  f.cluster("north", 3, {"10.3.0.0/16"}, {"192.0.3.0/24"});
+  f.compile();
+  f.cluster("west", 2, {"10.3.0.0/16"}, {"192.0.2.0/24"});
+  f.compile();
+  EXPECT_THAT(f.problem_texts(),
+              Contains(HasSubstr("prefix 10.3.0.0/16 (alias of 10.9.0.0/16) of cluster west overlaps "
+                                 "10.3.0.0/16 of cluster north")));
+}
+
+TEST(Aliases, DirectReturnWithAnAliasIsNamed) {
+  for (const bool direct_return : {false, true}) {
+    for (const bool alias : {false, true}) {
+      Fleet3 f;
+      f.options.direct_return = direct_return;
+      if (alias) {
+        f.options.admission.aliases["east"] = aliases();
+      }
+      f.cluster("east", 1, {alias ? "10.101.0.0/16" : "10.1.0.0/16"}, {"192.0.1.0/24"});
+      f.compile();
+      const auto named = HasSubstr("services.dsr is geneve, and cluster east has an alias");
+      EXPECT_EQ(testing::Matches(Contains(named))(f.problem_texts()), direct_return && alias);
+    }
+  }
+}
+
 // VIPs, nodes and this gateway keep what they have, and who gave the alias learns of it.
 TEST(Aliases, OfOursThatOverlapWhatOthersHaveAreNamed) {
   Fleet3 f;
