@@ -32,6 +32,7 @@ class Publisher {
   Publisher& operator=(const Publisher&) = delete;
 
   [[nodiscard]] Status apply(const TableDelta& delta);
+  [[nodiscard]] AdjacencyId claim_next_hop(DeviceId device, const IpAddress& address);
   void upsert_endpoints(std::span<const EndpointEntry> endpoints, Seconds now);
   void remove_endpoints(Realm realm, std::span<const IpAddress> addresses);
   // Endpoints since start for which the table had no room: it does not know them.

@@ -50,6 +50,16 @@ std::shared_ptr<const PeerTable> build_peers(const std::vector<PeerEntry>& peers
   return table;
 }
 
+// A load balancer may speak in the name of what is nobody's address.
+AdjacencyId Publisher::claim_next_hop(DeviceId device, const IpAddress& address) {
+  const bool known = shared_.adjacencies.knows(address);
+  const AdjacencyId claimed = shared_.adjacencies.claim(device, address);
+  if (!known) {
+    shared_.flows->epochs().bump(EpochTable::of_endpoint(shared_.options.realm, address));
+  }
+  return claimed;
+}
+
 // Ids that are removed go first: their addresses may be those of others now.
 std::set<PeerId> Publisher::apply_peers(const TableDelta& delta, Snapshot& next, std::vector<EpochIndex>& moved) {
   std::set<PeerId> changed;
@@ -57,6 +67,8 @@ std::set<PeerId> Publisher::apply_peers(const TableDelta& delta, Snapshot& next,
     changed.insert(peer.id);
     moved.push_back(EpochTable::of_peer(peer.id));
     moved.push_back(EpochTable::of_gateways(peer.cluster));  // one that is listed may have come
+    // What was nobody's address is a tunnel end's, or no longer: a load balancer speaks in its name, or for it.
+    moved.push_back(EpochTable::of_endpoint(shared_.options.realm, peer.underlay));
     const bool own = peer.cluster == shared_.options.cluster;
     if (own) {
       moved.push_back(EpochTable::of_own_peers());

@@ -184,7 +184,7 @@ class EngineImplementation final : public Engine {
   }
   std::size_t endpoint_count() const override { return shared_.endpoints.size(); }
 
-  AdjacencyId adjacency(DeviceId id, const IpAddress& hop) override { return shared_.adjacencies.claim(id, hop); }
+  AdjacencyId adjacency(DeviceId id, const IpAddress& hop) override { return publisher_.claim_next_hop(id, hop); }
   void release_adjacency(AdjacencyId id) override { shared_.adjacencies.release(id); }
   bool take_adjacency_used(AdjacencyId id) override { return shared_.adjacencies.take_used(id); }
   void age_adjacencies(Seconds limit) override { shared_.adjacencies.age(shared_.flows->now(), limit); }
@@ -335,9 +335,9 @@ class EngineImplementation final : public Engine {
     const bool sends = kernel.why_not.empty() || std::all_of(devices_.begin(), devices_.end(), [](const auto& other) {
                          return other->kernel_egress().generic;
                        });
-    const int interface_index = sends ? kernel.interface_index : 0;
-    hand_down_->set_ingress(DeviceId{static_cast<std::uint8_t>(device)}, kernel.forwards);
-    return hand_down_->set_egress(DeviceId{static_cast<std::uint8_t>(device)}, interface_index);
+    const DeviceId id{static_cast<std::uint8_t>(device)};
+    hand_down_->set_ingress(id, kernel.forwards);
+    return hand_down_->set_egress(id, sends ? kernel.interface_index : 0);
   }
 
   SharedState shared_;
