@@ -188,8 +188,8 @@ bool put_expiry(NetlinkMessage& message, const nlattr* attribute) {
 }
 
 // `hops`: of one with several.
-Failed change_route(NetlinkRequests& requests, const HostEntry& entry, int from, int at, bool add,
-                    const std::vector<Hop>& hops) {
+Failed change_host_route(NetlinkRequests& requests, const HostEntry& entry, int from, int at, bool add,
+                         const std::vector<Hop>& hops) {
   NetlinkMessage message(add ? RTM_NEWROUTE : RTM_DELROUTE, add ? kAddBeside : std::uint16_t{0});
   auto& header = message.header<rtmsg>();
   header = entry.header<rtmsg>();
@@ -214,19 +214,19 @@ Failed change_route(NetlinkRequests& requests, const HostEntry& entry, int from,
   return fits ? requests.apply(message) : no_room();
 }
 
-Failed change_route(NetlinkRequests& requests, const HostEntry& entry, const HostState& state, const LinkState& at,
-                    bool add) {
+Failed change_host_route(NetlinkRequests& requests, const HostEntry& entry, const HostState& state, const LinkState& at,
+                         bool add) {
   const NetlinkAttributes attributes(entry.message(), sizeof(rtmsg));
   const nlattr* multipath = attributes.get(RTA_MULTIPATH);
   const std::vector<Hop> hops = multipath == nullptr ? std::vector<Hop>{} : hops_of(multipath);
   // Of IPv4, one with several hops is one object of the kernel's.
   if (hops.empty() || entry.header<rtmsg>().rtm_family == AF_INET) {
-    return change_route(requests, entry, state.from.index, at.index, add, hops);
+    return change_host_route(requests, entry, state.from.index, at.index, add, hops);
   }
   // Of IPv6, each hop is a route of its own, and those by other interfaces stay.
   for (const Hop& hop : hops) {
     if (hop.header.rtnh_ifindex == state.from.index) {
-      if (auto failed = change_route(requests, entry, state.from.index, at.index, add, {hop});
+      if (auto failed = change_host_route(requests, entry, state.from.index, at.index, add, {hop});
           failed && failed->code != EEXIST && failed->code != ESRCH) {
         return failed;
       }
@@ -331,7 +331,7 @@ Status put_host_state(NetlinkRequests& requests, const HostState& state, const L
     }
   }
   for (const HostEntry& entry : state.routes) {
-    if (const auto failed = change_route(requests, entry, state, to, true); failed && failed->code != EEXIST) {
+    if (const auto failed = change_host_route(requests, entry, state, to, true); failed && failed->code != EEXIST) {
       const unsigned length = entry.header<rtmsg>().rtm_dst_len;
       return state_error({"put", "route " + text_of(entry, sizeof(rtmsg), RTA_DST, length)}, to, *failed);
     }
@@ -357,7 +357,7 @@ Status remove_host_state(NetlinkRequests& requests, const HostState& state, cons
            [&] { return "neighbour " + text_of(entry, sizeof(ndmsg), NDA_DST, 0); });
   }
   for (auto entry = state.routes.rbegin(); entry != state.routes.rend(); ++entry) {
-    record(change_route(requests, *entry, state, from, false), ESRCH,
+    record(change_host_route(requests, *entry, state, from, false), ESRCH,
            [&] { return "route " + text_of(*entry, sizeof(rtmsg), RTA_DST, entry->header<rtmsg>().rtm_dst_len); });
   }
   for (auto entry = state.addresses.rbegin(); entry != state.addresses.rend(); ++entry) {
