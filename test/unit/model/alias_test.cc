@@ -257,7 +257,8 @@ TEST(Aliases, OfTwoClustersThatAreTheSameAreNamedWithACommand) {
   f.cluster("north", 3, {"10.110.0.0/16"}, {"192.0.3.0/24"});
   f.compile();
   EXPECT_THAT(f.problem_texts(),
-              Contains(testing::AllOf(HasSubstr("overlaps 10.110.0.0/16 of cluster west"), HasSubstr("is left out"),
+              Contains(testing::AllOf(HasSubstr("overlaps 10.110.0.0/16 (alias of 10.1.0.0/16) of cluster west"),
+                                      HasSubstr("is left out"),
                                       HasSubstr("isthmus allocate --alias north --hub DIR --pool 100.64.0.0/10"))));
   EXPECT_THAT(f.cluster_entry(3)->prefixes, testing::Not(Contains(net("10.110.0.0/16"))));
 }
