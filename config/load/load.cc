@@ -88,6 +88,44 @@ void check_hubs(const YamlNode& root, Reading& reading) {
   }
 }
 
+// What of the file has addresses of a cluster's alias; empty: nothing.
+std::string under_alias(const GatewayConfig& config, const std::string& cluster, const Prefix& alias) {
+  const auto meets = [&](const Prefix& other) {
+    return other.family() == alias.family() && (alias.contains(other) || other.contains(alias));
+  };
+  const AdmissionRules& rules = config.admission;
+  for (const auto& address : {config.translation_ipv4, config.translation_ipv6}) {
+    if (address && alias.contains(*address)) {
+      return address->to_string() + ", an address of translation";
+    }
+  }
+  for (const Prefix& pool : rules.vip_pools) {  // one with a whole range of pods in it is not for VIPs alone
+    const bool shared = std::any_of(rules.ranges.begin(), rules.ranges.end(), [&](const Prefix& range) {
+      return range.family() == pool.family() && pool.contains(range);
+    });
+    if (!shared && meets(pool)) {
+      return pool.to_string() + " of admission.vip_pools";
+    }
+  }
+  for (const auto& [other, prefixes] : rules.pods) {
+    const auto pods = std::find_if(prefixes.begin(), prefixes.end(), meets);
+    if (other != cluster && rules.alias_cidrs.count(other) == 0 && pods != prefixes.end()) {
+      return pods->to_string() + " of admission.pods." + other;
+    }
+  }
+  return {};
+}
+
+std::optional<Error> check_alias(const GatewayConfig& config, const std::string& cluster, const AliasPrefixes& pairs) {
+  for (const AliasPrefix& pair : pairs) {
+    if (const std::string under = under_alias(config, cluster, pair.alias); !under.empty()) {
+      return Error{"the alias " + pair.alias.to_string() + " overlaps " + under, "",
+                   "give the cluster an alias that nothing else uses"};
+    }
+  }
+  return std::nullopt;
+}
+
 void pair_aliases(const YamlNode& root, Reading& reading) {
   AdmissionRules& rules = reading.config.admission;
   DistinctAliases distinct;
@@ -96,7 +134,10 @@ void pair_aliases(const YamlNode& root, Reading& reading) {
     const std::string path = "admission.aliases." + cluster;
     auto pairs = isthmus::pair_aliases(pods == rules.pods.end() ? std::vector<Prefix>{} : pods->second, aliases,
                                        "admission.pods." + cluster);
-    const auto wrong = pairs ? distinct.add(cluster, *pairs) : std::optional(pairs.error());
+    auto wrong = pairs ? distinct.add(cluster, *pairs) : std::optional(pairs.error());
+    if (!wrong) {
+      wrong = check_alias(reading.config, cluster, *pairs);
+    }
     if (wrong) {
       const YamlNode* node = find_path(root, path);
       node = node == nullptr ? find_path(root, "admission.aliases") : node;

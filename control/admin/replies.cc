@@ -247,6 +247,14 @@ json hub_json(const StatusReply& status) {
           {"objects", status.objects}};
 }
 
+json texts_of_prefixes(const std::vector<Prefix>& prefixes) {
+  json texts = json::array();
+  for (const Prefix& prefix : prefixes) {
+    texts.push_back(prefix.to_string());
+  }
+  return texts;
+}
+
 }  // namespace
 
 std::string protocol_name(IpProtocol protocol) {
@@ -350,6 +358,10 @@ std::string encode_services(const Listing<FrontendRow>& services) {
                     {"affinity", row.affinity},
                     {"session_affinity", row.client_seconds ? "ClientIP" : "None"},
                     {"session_affinity_seconds", row.client_seconds.value_or(0)},
+                    {"source_ranges", texts_of_prefixes(row.source_ranges)},
+                    {"source_ranges_policy", row.ranges_denied ? "deny" : "allow"},
+                    {"internal_traffic_policy", row.internal_local ? "Local" : "Cluster"},
+                    {"external_traffic_policy", row.external_local ? "Local" : "Cluster"},
                     {"ring_slots", row.ring_slots},
                     {"backends", std::move(backends)}});
   }

@@ -120,6 +120,9 @@ struct FrontendRow {
   std::uint32_t ring_slots = 0;  // 0: no backend takes new flows
   std::vector<BackendRow> backends;
   std::optional<std::uint32_t> client_seconds{};  // for so long a client keeps its backend; nothing: it does not
+  std::vector<Prefix> source_ranges{};            // who may open connections; with `ranges_denied`, who may not
+  bool ranges_denied = false;
+  bool internal_local = false, external_local = false;  // traffic policies: Local
 };
 
 struct EndpointRow {

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/model/special_prefixes.h"
 #include "control/cli/exit_code.h"
 #include "control/cli/local_commands.h"
 #include "control/source/file/alias_claims.h"
@@ -19,8 +20,18 @@ std::optional<std::vector<Prefix>> read_pools(const AllocateOptions& options) {
   std::vector<Prefix> pools;
   for (const std::string& pool : options.pools) {
     const auto prefix = Prefix::parse(pool);
-    if (!prefix) {
+    const std::string_view first = std::string_view(pool).substr(0, pool.find('/'));
+    if (!prefix || first.size() == pool.size()) {
       complain({"not an address block: '" + pool + "'", "--pool", "write it as 10.200.0.0/24"});
+      return std::nullopt;
+    }
+    if (IpAddress::parse(first) != prefix->address()) {
+      complain({"'" + pool + "' begins in the middle of a block", "--pool", "write it as " + prefix->to_string()});
+      return std::nullopt;
+    }
+    if (const std::string special = special_part(*prefix); !special.empty()) {
+      complain({pool + ", " + special + ", is no pool", "--pool",
+                "name a block that nothing else uses, such as one of 10.0.0.0/8, 100.64.0.0/10 or fd00::/8"});
       return std::nullopt;
     }
     pools.push_back(*prefix);

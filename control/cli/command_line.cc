@@ -325,6 +325,9 @@ void add_allocate(CLI::App& app, ParsedOptions& parsed) {
   CLI::Option* service = what->add_option("SERVICE", options.service, "The service, as NAMESPACE/NAME")->type_name("");
   CLI::Option* alias = what->add_option("--alias", options.alias, "The cluster, for aliases of its pods' addresses")
                            ->type_name("CLUSTER");
+  for (CLI::Option* option : {service, alias}) {
+    option->check([](const std::string& text) { return std::string(text.empty() ? "an empty name" : ""); });
+  }
   what->require_option(1);
   CLI::Option_group* where = sub->add_option_group("Hub");
   CLI::Option* folder = where->add_option("--hub", options.hub, "The hub folder")->type_name("DIR");

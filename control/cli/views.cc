@@ -270,11 +270,21 @@ std::string backend_state_text(const json& backend) {
   return text_of(backend, "state") + left + (starts ? ", starting at " + std::to_string(percent) + "%" : "");
 }
 
-// The frontend, and how long its clients keep their backend.
-std::string frontend_with_affinity(const json& f) {
-  const bool keeps = text_of(f, "session_affinity") == "ClientIP";
-  return frontend_text(f) +
-         (keeps ? " ClientIP " + duration_text(number_of(f, "session_affinity_seconds") * 1000) : "");
+// The frontend, how long its clients keep their backend, and whom it serves from where.
+std::string frontend_with_rules(const json& f) {
+  std::string text = frontend_text(f);
+  if (text_of(f, "session_affinity") == "ClientIP") {
+    text += " ClientIP " + duration_text(number_of(f, "session_affinity_seconds") * 1000);
+  }
+  if (const std::string ranges = texts_of(f, "source_ranges"); !ranges.empty()) {
+    text += (text_of(f, "source_ranges_policy") == "deny" ? " not from " : " from ") + ranges;
+  }
+  for (const char* kind : {"internal", "external"}) {
+    if (text_of(f, (std::string(kind) + "_traffic_policy").c_str()) == "Local") {
+      text += std::string(" ") + kind + " Local";
+    }
+  }
+  return text;
 }
 
 std::string services_view(const json& content, bool each_backend) {
@@ -283,7 +293,7 @@ std::string services_view(const json& content, bool each_backend) {
                     : Table{{"SERVICE"}, {"FRONTEND"}, {"CLUSTER"}, {"BACKENDS"}, {"SHARE", Align::kRight}};
   const auto frontends = list_of(content, "frontends");
   for (const json* f : frontends) {
-    const std::string service = text_of(*f, "service"), frontend = frontend_with_affinity(*f);
+    const std::string service = text_of(*f, "service"), frontend = frontend_with_rules(*f);
     const auto backends = list_of(*f, "backends");
     const std::uint64_t ring = number_of(*f, "ring_slots");
     std::map<std::string, ClusterCounts> clusters;

@@ -8,9 +8,7 @@
 #include "control/compile/remedies.h"
 
 namespace isthmus {
-namespace {
 
-// " (alias of 10.1.0.0/16)", where that is what the cluster's prefix is.
 std::string alias_note(const Fleet& fleet, const std::string& cluster, const Prefix& prefix) {
   const FleetCluster* const of = fleet.find(cluster);
   for (const AliasPrefix& pair : of == nullptr ? AliasPrefixes{} : of->aliases) {
@@ -20,8 +18,6 @@ std::string alias_note(const Fleet& fleet, const std::string& cluster, const Pre
   }
   return {};
 }
-
-}  // namespace
 
 void PrefixClaims::find_tunnel_ends() {
   ends_.clear();
@@ -175,13 +171,15 @@ void PrefixClaims::list_overlap(const Fleet& fleet, const Name& name, std::vecto
     if (other == entries.end()) {
       return true;
     }
-    problems.push_back({"prefix " + name.first.to_string() + note(entry, name.first) + " of cluster " + entry.cluster +
-                            " overlaps " + prefix.to_string() + note(*other, prefix) + " of cluster " + other->cluster +
-                            " (" + where(*other) + ") and is left out",
-                        where(entry),
-                        "give the clusters prefixes that do not overlap, or each of them an alias: " +
-                            alias_command(options_, entry.cluster, name.first.family()) +
-                            ", or aliasCIDRs of a profile"});
+    const std::string own = note(entry, name.first), others = note(*other, prefix);
+    const std::string& mover = own.empty() && !others.empty() ? other->cluster : entry.cluster;
+    const std::string first = own.empty() && others.empty()
+                                  ? "give the clusters prefixes that do not overlap, or each of them an alias: "
+                                  : "give cluster " + mover + " another alias, which nothing else uses: ";
+    problems.push_back(
+        {"prefix " + name.first.to_string() + own + " of cluster " + entry.cluster + " overlaps " + prefix.to_string() +
+             others + " of cluster " + other->cluster + " (" + where(*other) + ") and is left out",
+         where(entry), first + alias_command(options_, mover, name.first.family()) + ", or aliasCIDRs of a profile"});
     return false;
   });
 }

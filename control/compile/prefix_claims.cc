@@ -480,7 +480,8 @@ std::optional<std::string> PrefixClaims::pods_at(const IpAddress& address) {
   entries_.around(Prefix(address, 128), [&](const Prefix& prefix, const Entries& entries) {
     for (const Entry& entry : entries) {
       if (entry.accepted && entry.pods && !entry.over) {
-        found = "pod prefix " + prefix.to_string() + " of cluster " + entry.cluster;
+        found = "pod prefix " + prefix.to_string() + alias_note(*fleet_, entry.cluster, prefix) + " of cluster " +
+                entry.cluster;
       }
     }
     return !found;

@@ -168,4 +168,7 @@ class PrefixClaims {
   std::map<std::string, Problem> too_many_;  // by cluster
 };
 
+// " (alias of 10.1.0.0/16)", where that is what the prefix of the cluster is; else empty.
+[[nodiscard]] std::string alias_note(const Fleet& fleet, const std::string& cluster, const Prefix& prefix);
+
 }  // namespace isthmus

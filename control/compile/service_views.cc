@@ -9,6 +9,7 @@ namespace isthmus {
 void ServiceSet::visit_views(const std::function<bool(const ServiceView&)>& visit) const {
   for (const auto& [name, service] : services_) {
     ServiceView view = service.view;
+    view.rules = service.rules;
     for (const auto& [key, state] : service.ports) {
       view.ports.push_back(state.view);
     }

@@ -110,6 +110,7 @@ struct ServiceView {
   bool client_ip_affinity = false;
   std::uint32_t affinity_seconds = 0;  // with client_ip_affinity
   std::vector<ServiceMember> members;  // linked clusters that have a Service of this name
+  ServiceRules rules;                  // this cluster's
 };
 [[nodiscard]] const char* to_text(ServiceAffinity affinity);
 

@@ -140,6 +140,10 @@ FrontendRow frontend_row(const ServiceView& service, const ServicePortView& port
   if (service.client_ip_affinity) {
     row.client_seconds = service.affinity_seconds;
   }
+  row.source_ranges = service.rules.source_ranges;
+  row.ranges_denied = service.rules.ranges_denied;
+  row.internal_local = service.rules.internal_local;
+  row.external_local = service.rules.external_local;
   for (const BackendView& backend : port.backends) {
     if (cluster.empty() || backend.cluster == cluster) {
       row.backends.push_back({backend.cluster, backend.address, backend.port, to_text(backend.state), backend.slots,

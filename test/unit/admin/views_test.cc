@@ -1,6 +1,7 @@
 // The gateway's values, encoded as JSON and shown as text.
 #include "control/cli/views.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -199,6 +200,30 @@ TEST(ServicesView, SaysWhoStartsSlowlyAndHowLongClientsKeepTheirBackend) {
   EXPECT_EQ(frontend["session_affinity"], "ClientIP");
   EXPECT_EQ(frontend["session_affinity_seconds"], 10800);
   EXPECT_EQ(frontend["backends"][0]["weight_percent"], 33);
+}
+
+TEST(ServicesView, SaysWhomAServiceServesFromWhere) {
+  Listing<FrontendRow> services = some_services();
+  services.rows.pop_back();
+  services.rows[0].backends.resize(1);
+  services.rows[0].source_ranges = {Prefix::parse("10.1.0.0/16").value(), Prefix::parse("fd00::/8").value()};
+  services.rows[0].external_local = true;
+  std::string reply = encode_services(services);
+  EXPECT_THAT(shown(AdminCommand::kServices, reply, {}),
+              testing::HasSubstr("shop/web  10.200.0.10:80/tcp from 10.1.0.0/16 fd00::/8 external Local  east "));
+  ViewOptions options;
+  options.json = true;
+  const json frontend = json::parse(shown(AdminCommand::kServices, reply, options))["frontends"][0];
+  EXPECT_EQ(frontend["source_ranges"], json({"10.1.0.0/16", "fd00::/8"}));
+  EXPECT_EQ(frontend["source_ranges_policy"], "allow");
+  EXPECT_EQ(frontend["internal_traffic_policy"], "Cluster");
+  EXPECT_EQ(frontend["external_traffic_policy"], "Local");
+  services.rows[0].ranges_denied = true;
+  services.rows[0].external_local = false;
+  services.rows[0].internal_local = true;
+  reply = encode_services(services);
+  EXPECT_THAT(shown(AdminCommand::kServices, reply, {}),
+              testing::HasSubstr(" not from 10.1.0.0/16 fd00::/8 internal Local "));
 }
 
 TEST(ServicesView, SaysWhoIsLeftOutAndForHowLong) {

@@ -404,6 +404,24 @@ TEST(LoadConfig, ErrorsInAGatewaysOwnKeysNameTheirLine) {
   EXPECT_EQ(errors("gateways: {b: {engine: {wrokers: 1}}}\n"), "");
 }
 
+TEST(LoadConfig, AnAliasIsOfAddressesThatNothingElseInTheFileHas) {
+  const auto errors = [](const std::string& more, const std::string& alias = "100.64.0.0/16") {
+    return errors_of(std::string(kSmallest) + "admission:\n  aliases: {west: [\"" + alias +
+                     "\"]}\n  pods:\n    west: [10.1.0.0/16]\n" + more);
+  };
+  EXPECT_EQ(errors("    north: [10.2.0.0/16]\n  vip_pools: [100.65.0.0/16]\ntranslation: {ipv4: 100.66.0.1}\n"), "");
+  EXPECT_EQ(errors("  vip_pools: [0.0.0.0/0]\n"), "") << "VIPs may be everywhere, pods too";
+  EXPECT_EQ(
+      errors("    north: [10.2.0.0/16]\n", "10.2.0.0/16"),
+      "g.yaml:7: admission.aliases.west: the alias 10.2.0.0/16 overlaps 10.2.0.0/16 of admission.pods.north (give "
+      "the cluster an alias that nothing else uses)\n");
+  EXPECT_THAT(errors("  vip_pools: [192.168.0.0/24, 100.64.7.0/24]\n"),
+              HasSubstr("g.yaml:7: admission.aliases.west: the alias 100.64.0.0/16 overlaps 100.64.7.0/24 of "
+                        "admission.vip_pools (give"));
+  EXPECT_THAT(errors("translation: {ipv4: 100.64.0.1}\n"),
+              HasSubstr("the alias 100.64.0.0/16 overlaps 100.64.0.1, an address of translation (give"));
+}
+
 TEST(LoadConfig, AnAliasIsOfOneClusterAndOfAddressesThatSomebodyCanHave) {
   const auto errors = [](const std::string& west, const std::string& north, const std::string& pods = "10.1.0.0/16") {
     return errors_of(std::string(kSmallest) + "admission:\n  pods: {west: [\"" + pods + "\"], north: [\"" + pods +

@@ -263,6 +263,21 @@ TEST(Aliases, OfTwoClustersThatAreTheSameAreNamedWithACommand) {
   EXPECT_THAT(f.cluster_entry(3)->prefixes, testing::Not(Contains(net("10.110.0.0/16"))));
 }
 
+TEST(Aliases, OverAnotherClustersPodsAreTheOnesToMove) {
+  for (const auto& [aliased, plain] : {std::pair("west", "north"), std::pair("north", "west")}) {
+    Fleet3 f;
+    f.options.admission.aliases[aliased] = {{net("10.1.0.0/16"), net("10.9.0.0/16")}};
+    f.cluster("west", 2, {"10.9.0.0/16"}, {"192.0.2.0/24"});
+    f.cluster("north", 3, {"10.9.0.0/16"}, {"192.0.3.0/24"});
+    f.compile();
+    EXPECT_THAT(f.problem_texts(),
+                Contains(testing::AllOf(HasSubstr("is left out (give cluster " + std::string(aliased) +
+                                                  " another alias, which nothing else uses: isthmus allocate --alias " +
+                                                  aliased + " "))))
+        << plain << " has it without one";
+  }
+}
+
 // To the pods of the cluster they would be other pods'.
 TEST(Aliases, NoVipIsAmongThePodsThatHaveThem) {
   Fleet3 f;
