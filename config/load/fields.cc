@@ -153,6 +153,12 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "engine.idle", [](GatewayConfig& c) -> IdlePolicy& { return c.idle; },
       {{"sleep", IdlePolicy::kSleep}, {"spin", IdlePolicy::kSpin}},
       "A worker without packets sleeps in the kernel, or keeps polling for the lowest latency."));
+  fields.push_back(choice<WorkerHandoff>(
+      "engine.worker_handoff", [](GatewayConfig& c) -> WorkerHandoff& { return c.worker_handoff; },
+      {{"auto", WorkerHandoff::kAuto}, {"on", WorkerHandoff::kOn}, {"off", WorkerHandoff::kOff}},
+      "Workers hand packets to each other by a hash of the flow inside the tunnel, so that the flows of two gateways "
+      "are not one core's. auto: those of DPDK devices with fewer queues than workers, or which cannot tell UDP ports "
+      "apart; on: of all devices."));
   fields.push_back(power_of_two(
       "engine.frames", [](GatewayConfig& c) -> std::uint32_t& { return c.frames; }, 1024, 1U << 20,
       "Packet buffers of each worker."));
@@ -238,6 +244,14 @@ void add_etcd_fields(std::vector<ConfigField>& fields) {
       "hub.etcd.endpoints", [](GatewayConfig& c) -> EtcdEndpoints& { return c.etcd.endpoints; },
       {{"services", EtcdEndpoints::kServices}, {"slices", EtcdEndpoints::kSlices}},
       "Which of the two forms is used where a cluster publishes both. `slices` carry readiness, zones and weights."));
+  fields.push_back(choice<EncapsulationKind>(
+      "hub.etcd.encapsulation", [](GatewayConfig& c) -> EncapsulationKind& { return c.etcd.encapsulation; },
+      {{"vxlan", EncapsulationKind::kVxlan},
+       {"geneve", EncapsulationKind::kGeneve},
+       {"none", EncapsulationKind::kNone}},
+      "The tunnel to the nodes of clusters that have no gateway: Cilium's `tunnelProtocol`, which all clusters of a "
+      "ClusterMesh have alike, and do not publish; none where the underlay routes pods' addresses. Gateways say "
+      "themselves what theirs is."));
   fields.push_back(either_number(
       "hub.etcd.max_connected_clusters", [](GatewayConfig& c) -> unsigned& { return c.etcd.max_clusters; }, 255, 511,
       "The number Cilium was installed with (maxConnectedClusters), equal in all clusters."));

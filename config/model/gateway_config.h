@@ -13,6 +13,7 @@
 #include "config/model/outlier_ejection.h"
 #include "config/model/policy_enforcement.h"
 #include "dataplane/api/devices.h"
+#include "dataplane/api/encapsulation.h"
 #include "dataplane/api/engine.h"
 #include "dataplane/api/types.h"
 
@@ -60,6 +61,7 @@ struct EtcdHubConfig {
   std::optional<std::string> register_at;  // file: the hub of this cluster, with rights to write
   std::string gateway_service{kDefaultGatewayService};
   EtcdEndpoints endpoints = EtcdEndpoints::kServices;
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;  // of nodes without a gateway
   unsigned max_clusters = kDefaultMaxClusters;
   unsigned hold_percent = kDefaultEtcdHoldPercent;
   unsigned reads_per_second = kDefaultEtcdReadsPerSecond;
@@ -84,6 +86,7 @@ struct GatewayConfig {
   std::vector<int> cores;
   unsigned workers = EngineOptions{}.workers;
   IdlePolicy idle = EngineOptions{}.idle;
+  WorkerHandoff worker_handoff = EngineOptions{}.worker_handoff;
   std::uint32_t frames = EngineOptions{}.frames;
   std::uint32_t connections = EngineOptions{}.connections, half_open_limit = EngineOptions{}.half_open_limit;
   MidstreamPolicy midstream = EngineOptions{}.midstream;

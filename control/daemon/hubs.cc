@@ -26,6 +26,7 @@ EtcdSourceOptions etcd_options(const GatewayConfig& config) {
   options.folder = config.etcd.clusters.value_or("");
   options.kvstoremesh = config.etcd.kvstoremesh.value_or("");
   options.max_connected_clusters = config.etcd.max_clusters;
+  options.encapsulation = config.etcd.encapsulation;
   options.prefer_slices = config.etcd.endpoints == EtcdEndpoints::kSlices;
   options.gateway_service = config.etcd.gateway_service;
   options.hold_percent = config.etcd.hold_percent;

@@ -199,6 +199,7 @@ EngineOptions engine_options(const GatewayConfig& config, const OwnGateway& own)
   options.cores = config.cores;
   options.workers = config.workers;
   options.idle = config.idle;
+  options.worker_handoff = config.worker_handoff;
   options.frames = config.frames;
   options.cluster = own.cluster;
   options.cluster_bits = own.cluster_bits;

@@ -42,6 +42,8 @@ struct HandDownOptions {
 };
 
 enum class IdlePolicy : std::uint8_t { kSleep, kSpin };
+// Whether workers divide among themselves, by flows, what a device gives to one of them: where it does not do so itself.
+enum class WorkerHandoff : std::uint8_t { kAuto, kOn, kOff };
 enum class MidstreamPolicy : std::uint8_t { kLoose, kDrop };
 
 struct EngineOptions {
@@ -53,6 +55,7 @@ struct EngineOptions {
   std::vector<int> cores;  // one worker each, pinned; empty: one worker, not pinned
   unsigned workers = 1;    // used when `cores` is empty
   IdlePolicy idle = IdlePolicy::kSleep;
+  WorkerHandoff worker_handoff = WorkerHandoff::kAuto;
   std::uint32_t frames = kDefaultFrames;  // packet buffers per worker
   ClusterId cluster;
   Realm realm;

@@ -8,12 +8,14 @@
 #include <deque>
 #include <utility>
 
+#include "dataplane/base/mix.h"
 #include "dataplane/conntrack/state_file.h"
 #include "dataplane/handdown/hand_down.h"
 #include "dataplane/publish/publisher.h"
 #include "dataplane/worker/engine_options.h"
 #include "dataplane/worker/flow_view.h"
 #include "dataplane/worker/hand_over.h"
+#include "dataplane/worker/handoff.h"
 #include "dataplane/worker/worker.h"
 
 namespace isthmus {
@@ -118,6 +120,23 @@ class EngineImplementation final : public Engine {
   }
   Status adopt(HandedEngine handed) override;
 
+  // Devices that do not divide what arrives by flows, or all: their packets are handed to the workers that they are
+  // for.
+  void set_handoff() {
+    const WorkerHandoff mode = shared_.options.worker_handoff;
+    std::uint64_t devices = 0;
+    for (std::size_t i = 0; i < devices_.size() && workers_.size() > 1; ++i) {
+      const bool needed = mode == WorkerHandoff::kOn || !devices_[i]->divides_flows();
+      devices |= std::uint64_t{mode != WorkerHandoff::kOff && needed} << i;
+    }
+    if (devices != 0 && handoff_ == nullptr) {
+      handoff_ = std::make_unique<Handoff>(desired_workers_, shared_.options.tunnel, random_word());
+    }
+    for (auto& worker : workers_) {
+      worker->set_handoff(handoff_.get(), devices);
+    }
+  }
+
   [[nodiscard]] Status open_workers() {
     for (unsigned w = 0; w < desired_workers_; ++w) {
       Worker::Setup setup = setup_of(w);
@@ -135,6 +154,7 @@ class EngineImplementation final : public Engine {
       }
       workers_.push_back(std::make_unique<Worker>(shared_, std::move(setup)));
     }
+    set_handoff();
     return Ok{};
   }
 
@@ -281,6 +301,11 @@ class EngineImplementation final : public Engine {
     for (auto& worker : workers_) {
       worker->stop();
     }
+    for (int turn = 0; turn < 2; ++turn) {  // what is done in the first goes back to its pools in the second
+      for (auto& worker : workers_) {
+        worker->finish_handed();
+      }
+    }
   }
   // A device that packets cannot leave by is a problem of the next check_devices(), which sets it again.
   void start_hand_down() {
@@ -350,6 +375,7 @@ class EngineImplementation final : public Engine {
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<bool> up_;                          // by device, at the last check_devices()
   std::vector<std::unique_ptr<Worker>> workers_;  // declared last of the two: destroyed before the devices
+  std::unique_ptr<Handoff> handoff_;              // of workers to each other; nullptr: none
   std::unique_ptr<HandDown> hand_down_;           // nullptr: nothing is handed down
   std::vector<Prefix> unsteered_;                 // withdraw_unsteered()
   std::deque<std::pair<Seconds, std::vector<Prefix>>> in_rings_;
@@ -427,6 +453,7 @@ Status EngineImplementation::adopt(HandedEngine handed) {
     }
     workers_.push_back(std::make_unique<Worker>(shared_, std::move(setup)));
   }
+  set_handoff();
   handed_table_ = std::move(handed.table);
   return Ok{};
 }

@@ -117,6 +117,9 @@ unsigned Worker::work() {
   for (unsigned device = 0; device < setup_.queues.size(); ++device) {
     received += poll_queue(DeviceId{static_cast<std::uint8_t>(device)});
   }
+  if (handoff_ != nullptr) {
+    received += poll_handed();
+  }
   maintain(received == 0);
   flush();
   report_to_control(false);
@@ -136,16 +139,59 @@ unsigned Worker::poll_queue(DeviceId device) {
   if (count == 0) {
     return 0;
   }
+  context_.counters.rx_packets.add(count);
+  unsigned ours = count;
+  if ((hands_out_ >> device.value() & 1) != 0) {
+    const HandedOut out = handoff_->hand_out(setup_.id.value(), device, {burst_->frames.data(), count});
+    context_.counters.handed.add(out.handed);
+    context_.counters.handoff_full.add(out.no_room);
+    ours = out.stays;
+  }
+  forward(device, ours);
+  return count;
+}
+
+void Worker::forward(DeviceId device, unsigned count) {
+  if (count == 0) {
+    return;
+  }
   burst_->count = count;
   burst_->device = device;
   context_.arrived_on = device;
-  context_.counters.rx_packets.add(count);
   run_path(context_, *burst_);
   if (context_.host.count != 0) {
     setup_.queues[device.value()]->to_host({context_.host.frames.data(), context_.host.count});
     context_.host.count = 0;
   }
-  return count;
+}
+
+// One burst for each turn of the loop that fills one.
+unsigned Worker::poll_handed() {
+  const unsigned worker = setup_.id.value();
+  handoff_->take_back(worker, *setup_.pool);
+  unsigned total = 0;
+  for (std::size_t turn = 0; turn < setup_.queues.size(); ++turn) {
+    DeviceId device;
+    const unsigned count = handoff_->receive(worker, *setup_.pool, {burst_->frames.data(), kMaxBurst}, device);
+    forward(device, count);
+    total += count;
+  }
+  return total;
+}
+
+void Worker::finish_handed() {
+  if (handoff_ == nullptr) {
+    return;
+  }
+  const ReadSection section(shared_.quiescence, setup_.id.value());
+  context_.snapshot = shared_.snapshot.load(std::memory_order_acquire);
+  if (context_.snapshot == nullptr) {
+    return;  // nothing has been handed out
+  }
+  read_clock();
+  while (poll_handed() != 0) {
+    flush();
+  }
 }
 
 // Before the first publish, fleet traffic is left to the kernel program of a device; without one, there are no rules
@@ -215,6 +261,9 @@ void Worker::wait() {
   nfds_t count = 0;
   fds[count++] = {mailbox_.worker_fd(), POLLIN, 0};
   std::uint32_t longest_us = context_.output.waiting_count != 0 ? kWaitingSleepUs : kMaxSleepUs;
+  if (handoff_ != nullptr && !handoff_->sleep(setup_.id.value(), mailbox_.worker_fd())) {
+    return;
+  }
   for (auto& queue : setup_.queues) {
     if (!queue->arm()) {
       return;
@@ -231,6 +280,9 @@ void Worker::wait() {
   const timespec timeout{0, static_cast<long>(longest_us) * 1000};
   if (ppoll(fds.data(), count, &timeout, nullptr) > 0 && (fds[0].revents & POLLIN) != 0) {
     mailbox_.acknowledge();
+  }
+  if (handoff_ != nullptr) {
+    handoff_->awake(setup_.id.value());
   }
 }
 

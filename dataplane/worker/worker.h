@@ -11,6 +11,7 @@
 #include "dataplane/conntrack/lifecycle.h"
 #include "dataplane/packet/packet.h"
 #include "dataplane/path/context.h"
+#include "dataplane/worker/handoff.h"
 
 namespace isthmus {
 
@@ -31,6 +32,9 @@ class Worker final : private lifecycle::UnansweredWatch {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
+  // Before start(): packets of these devices, a bit for each, go to the workers that they are for. nullptr: they stay.
+  void set_handoff(Handoff* handoff, std::uint64_t devices) noexcept { handoff_ = handoff, hands_out_ = devices; }
+
   // Error: the thread runs, but not on its CPU. May follow stop().
   [[nodiscard]] Status start();
   void stop();
@@ -38,6 +42,9 @@ class Worker final : private lifecycle::UnansweredWatch {
   // While it stands. Frames that wait for a neighbour; and drops them.
   [[nodiscard]] unsigned waiting() const noexcept { return context_.output.waiting_count; }
   void drop_waiting() noexcept;
+
+  // While all workers stand, until none has anything for another one: what others have handed to it goes its way.
+  void finish_handed();
 
   // One iteration of the worker's loop on the calling thread, for benchmarks and tests that use it instead of start().
   // Returns the number of packets received.
@@ -59,6 +66,8 @@ class Worker final : private lifecycle::UnansweredWatch {
   unsigned work();
   unsigned work_without_tables();
   unsigned poll_queue(DeviceId device);
+  unsigned poll_handed();
+  void forward(DeviceId device, unsigned count);
   void flush();
   void maintain(bool idle);
   void age_connections(std::uint64_t max_slots);
@@ -68,6 +77,8 @@ class Worker final : private lifecycle::UnansweredWatch {
 
   SharedState& shared_;
   Setup setup_;
+  Handoff* handoff_ = nullptr;
+  std::uint64_t hands_out_ = 0;
   Mailbox mailbox_;
   FlowEventQueue flow_events_;
   PathContext context_;

@@ -80,8 +80,8 @@ class AgentHub(Hub):
 class AgentFleet(Fleet):
     """A fleet with Cilium's agent on every node of a cluster. `flags`: its flags, given the fleet."""
 
-    def __init__(self, programs, cilium, flags, gateways, hub):
-        super().__init__(PROGRAM, PREFIX, {}, hub)
+    def __init__(self, programs, cilium, flags, gateways, hub, settings):
+        super().__init__(PROGRAM, PREFIX, settings, hub)
         self.topology = AgentTopology(self.prefix, cilium)
         self.hub.fleet = self
         self.programs = programs
@@ -138,7 +138,7 @@ class AgentCase(FleetCase):
         programs = cilium_agent.Programs(folder.name)
         cls.addClassCleanup(setattr, plan, "CLUSTERS", plan.CLUSTERS)
         plan.CLUSTERS = tuple(cluster_of(*each) for each in cls.clusters)
-        return AgentFleet(programs, cls.cilium, cls.flags, cls.gateways, cls.hub)
+        return AgentFleet(programs, cls.cilium, cls.flags, cls.gateways, cls.hub, cls.settings)
 
     @staticmethod
     def flags(fleet):
@@ -154,7 +154,8 @@ class AgentCase(FleetCase):
         """Whether the pod `server` answers a request of the pod `client`; it must see the client's own address."""
         source, target = pod(client), pod(server)
         status, body = curl(self.fleet.pod(source.cluster, source.name),
-                            url(target.ipv4, plan.cluster(target.cluster).http_port), timeout=1)
+                            url(target.ipv4, plan.cluster(target.cluster).http_port),
+                            timeout=cilium_agent.PATIENCE)
         if status == 0:
             self.assertEqual(body.split(), [server, source.ipv4])
         return status == 0

@@ -1,5 +1,6 @@
 """An API server for custom resources (apiextensions-apiserver, Go) with its etcd, behind a proxy on a fixed port."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import go_program
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 OUR_KINDS = os.path.join(HERE, "..", "..", "packaging", "helm", "isthmus", "crds")
-TIMEOUT = 60
+TIMEOUT = 60 * float(os.environ.get("ISTHMUS_TEST_PATIENCE", "1"))
 
 
 def build(into, module="apiextensions", flags=()):
@@ -32,6 +33,22 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def listen_in(netns, address, port):
+    """A listening socket in that network namespace."""
+    found = []
+
+    def work():
+        space = os.open(netns.path, os.O_RDONLY)
+        if ctypes.CDLL(None, use_errno=True).setns(space, 0x40000000) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+        os.close(space)
+        found.append(socket.create_server((address, port)))
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 class Proxy:
@@ -223,4 +240,4 @@ def wait_for(condition, what):
         if condition():
             return
         time.sleep(0.05)
-    raise AssertionError(f"{what}: timed out after {TIMEOUT} s")
+    raise AssertionError(f"{what}: timed out after {TIMEOUT:g} s")

@@ -16,10 +16,12 @@ import api_extensions
 import go_program
 import kube_apiserver
 from fleet.shell import CommandError, run, wait_until
-from rights_test import listen_in
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CLANG = "clang-19"  # Debian's default is too old for the agent's programs
+MODULE = "github.com/cilium/cilium"
+KINDS = "pkg/k8s/apis/cilium.io/client/crds"  # in Cilium's sources
+PATIENCE = float(os.environ.get("ISTHMUS_TEST_PATIENCE", "1"))
 RUN = "/run/cilium"  # where the agent writes to besides what its flags say
 FLAGS = {
     "agent-health-port": 9879, "bpf-root": "/sys/fs/bpf", "enable-bpf-clock-probe": False,
@@ -53,16 +55,16 @@ class Programs:
         self.folder = into
         self.bin = os.path.join(into, "bin")
         os.makedirs(self.bin)
-        for name in (CLANG, "iptables", "go"):
+        for name in (CLANG, "iptables"):
             if not shutil.which(name):
                 raise unittest.SkipTest(f"{name} is not installed")
         os.symlink(shutil.which(CLANG), os.path.join(self.bin, "clang"))
-        self.agent = go_program.build(into, "cilium-agent", "cilium-agent", "github.com/cilium/cilium/daemon",
+        self.agent = go_program.build(into, "cilium-agent", "cilium-agent", f"{MODULE}/daemon",
                                       ["-ldflags=-s -w"])
-        self.module = run(["go", "list", "-m", "-f", "{{.Dir}}", "github.com/cilium/cilium"],
-                          cwd=os.path.join(HERE, "cilium-agent")).stdout.strip()
+        module = go_program.sources("cilium-agent", MODULE)
+        self.kinds = os.path.join(module, KINDS)
         self.library = os.path.join(into, "library")
-        shutil.copytree(os.path.join(self.module, "bpf"), os.path.join(self.library, "bpf"))
+        shutil.copytree(os.path.join(module, "bpf"), os.path.join(self.library, "bpf"))
         run(["chmod", "-R", "u+w,a+x", self.library])
         self.api_server = kube_apiserver.build(into)
 
@@ -74,7 +76,7 @@ class Unix(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path):
-        super().__init__("localhost", timeout=120)  # a pod takes a compilation
+        super().__init__("localhost", timeout=120 * PATIENCE)  # a pod takes a compilation
         self.path = path
 
     def connect(self):
@@ -94,8 +96,7 @@ class Cluster:
 
     def start(self):
         self.server.start()
-        kinds = os.path.join(self.programs.module, "pkg", "k8s", "apis", "cilium.io", "client", "crds", "v2*", "*.yaml")
-        for path in sorted(glob.glob(kinds)):
+        for path in sorted(glob.glob(os.path.join(self.programs.kinds, "v2*", "*.yaml"))):
             with open(path, encoding="utf-8") as file:
                 self.server.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", file.read(),
                                     "application/yaml")
@@ -146,7 +147,7 @@ class Cluster:
 
     def kubeconfig(self, netns, folder):
         """A kubeconfig for processes in that network namespace."""
-        listener = api_extensions.Proxy(listen_in(netns, "127.0.0.1", 6443))
+        listener = api_extensions.Proxy(api_extensions.listen_in(netns, "127.0.0.1", 6443))
         listener.target = self.server.proxy.target
         self.listeners.append(listener)
         with open(self.server.kubeconfig, encoding="utf-8") as file:

@@ -1,5 +1,5 @@
 """Builds third-party programs from the Go modules in this folder. Those that are in the folder $ISTHMUS_GO_PROGRAMS,
-by name, are taken as they are."""
+by name, are taken as they are, and so are the sources of modules."""
 
 import os
 import shutil
@@ -23,3 +23,12 @@ def build(into, name, module, package=".", flags=()):
     program = os.path.join(into, name)
     subprocess.run(["go", "build", "-p", "2", *flags, "-o", program, package], cwd=folder, check=True)
     return program
+
+
+def sources(module, path):
+    """The folder of the sources of a module, by its path, that the module in folder `module` needs."""
+    there = os.path.join(os.environ.get("ISTHMUS_GO_PROGRAMS", "/nonexistent"), path)
+    if os.path.isdir(there):
+        return there
+    return subprocess.run(["go", "list", "-m", "-f", "{{.Dir}}", path], cwd=os.path.join(HERE, module), check=True,
+                          capture_output=True, text=True).stdout.strip()

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import unittest
 
-MEMORY = "2048M"
 END = "kernel-vm-exit"
 # What the programs call beside the shell, and what is needed to make and boot a file system.
 TOOLS = ("ip", "ethtool")
@@ -79,22 +78,25 @@ class Kernel:
         self.release = os.listdir(os.path.join(self.root, "lib/modules"))[0]
         self.image = os.path.join(self.root, "boot", f"vmlinuz-{self.release}")
 
-    @functools.cached_property
-    def modules(self):
-        """The files of MODULES and of what they need, in the order of loading."""
+    @functools.cache
+    def modules(self, names):
+        """The files of these modules and of what they need, in the order of loading."""
         _output("/usr/sbin/depmod", "-b", self.root, self.release)
         lines = _output("/usr/sbin/modprobe", "-d", self.root, "-S", self.release, "--show-depends", "-a",
-                        *MODULES).splitlines()
+                        *names).splitlines()
         return list(dict.fromkeys(line.split()[1] for line in lines if line.startswith("insmod")))
 
 
 @dataclasses.dataclass(frozen=True)
 class Content:
     """What a file system has beside the shell: these programs and TOOLS in /usr/bin, and these folders of this machine,
-    by where they are there. With the libraries of all of it."""
+    by where they are there. With the libraries of all of it. Beside MODULES, the kernel has these modules; `memory`:
+    of the virtual machine, MiB, with the file system."""
 
     programs: tuple
     folders: dict = dataclasses.field(default_factory=dict)
+    modules: tuple = ()
+    memory: int = 2048
 
 
 def _libraries(program):
@@ -128,7 +130,7 @@ def _file_system(folder, kernel, content, command):
                                   for place, _, names in os.walk(source) for name in names if name.endswith(".so"))]
     for library in {needed for source in with_libraries for needed in _libraries(source)}:
         put(library, library)
-    for number, module in enumerate(kernel.modules):
+    for number, module in enumerate(kernel.modules((*MODULES, *content.modules))):
         put(module, f"/modules/{number:02}-{os.path.basename(module)}")
     for name, text in (("init", INIT), ("command", command + "\n")):
         with open(os.path.join(root, name), "w", encoding="ascii") as file:
@@ -145,9 +147,9 @@ def _file_system(folder, kernel, content, command):
 def run(folder, kernel, content, command, timeout=600):
     """Boots the kernel and runs the command in it, as root. Returns its exit status and what came over the console."""
     archive = _file_system(folder, kernel, content, command)
-    machine = ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", MEMORY,
-               "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
-               "-kernel", kernel.image, "-initrd", archive, "-append", "console=ttyS0 quiet panic=-1"]
+    machine = ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2",
+               "-m", f"{content.memory}M", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+               "-no-reboot", "-kernel", kernel.image, "-initrd", archive, "-append", "console=ttyS0 quiet panic=-1"]
     try:
         done = subprocess.run(machine, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=timeout, check=False)

@@ -37,6 +37,7 @@ class KubeApiServer(api_extensions.ApiServer):
         port = api_extensions.free_port()
         self.server = subprocess.Popen(
             [self.program, "--etcd-servers", self.etcd_url, "--bind-address", "127.0.0.1", "--secure-port", str(port),
+             "--advertise-address", "192.0.2.1",  # else it looks for a default route, which a machine may not have
              "--cert-dir", certificates, "--token-auth-file", os.path.join(certificates, "tokens.csv"),
              "--authorization-mode", "RBAC", "--allow-privileged", "--service-cluster-ip-range", "10.96.0.0/24",
              "--service-account-issuer", "https://interop", "--service-account-key-file", account,

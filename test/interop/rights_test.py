@@ -3,13 +3,10 @@ that it has, and each that is taken away is missed."""
 
 import contextlib
 import copy
-import ctypes
 import json
 import os
 import shutil
-import socket
 import sys
-import threading
 import unittest
 
 import yaml
@@ -56,22 +53,6 @@ REFUSED = {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy",
 UNREAD = {"adminnetworkpolicies": "AdminNetworkPolicy", "clusternetworkpolicies": "ClusterNetworkPolicy",
           "baselineadminnetworkpolicies": "BaselineAdminNetworkPolicy"}
 CRDS = os.path.join(os.path.dirname(os.path.dirname(HERE)), "packaging", "helm", "isthmus", "crds")
-
-
-def listen_in(netns, address, port):
-    """A listening socket in that network namespace."""
-    found = []
-
-    def work():
-        space = os.open(netns.path, os.O_RDONLY)
-        if ctypes.CDLL(None, use_errno=True).setns(space, 0x40000000) != 0:
-            raise OSError(ctypes.get_errno(), "setns")
-        os.close(space)
-        found.append(socket.create_server((address, port)))
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return found[0]
 
 
 class AuditedServer(kube_apiserver.KubeApiServer):
@@ -128,7 +109,7 @@ class Rights(unittest.TestCase):
         cls.netns.ip("link add eth0 type veth peer name router", "link set router up", "link set eth0 up",
                      "addr add 198.51.100.11/24 dev eth0", "addr add 198.51.100.254/24 dev router",
                      "route add default via 198.51.100.254", f"addr add {SERVICE_ADDRESS}/32 dev lo")
-        cls.proxy = api_extensions.Proxy(listen_in(cls.netns, SERVICE_ADDRESS, SERVICE_PORT))
+        cls.proxy = api_extensions.Proxy(api_extensions.listen_in(cls.netns, SERVICE_ADDRESS, SERVICE_PORT))
         cls.proxy.target = cls.hub.proxy.target
         cls.addClassCleanup(cls.proxy.close)
         cls.node = Node("east-1", cls.netns, os.path.join(cls.release.folder, "node"))

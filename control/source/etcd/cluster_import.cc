@@ -287,6 +287,7 @@ void ClusterImport::publish_cluster() {
   }
   cluster_dirty_ = false;
   ClusterObject cluster{context_.id, {}, {}};
+  cluster.encapsulation = options_.encapsulation;
   for (const auto& [name, node] : nodes_) {
     // Without the nodes' own addresses, which belong to the underlay that carries the tunnels and the hubs.
     cluster.pod_prefixes.insert(cluster.pod_prefixes.end(), node.pod_prefixes.begin(), node.pod_prefixes.end());

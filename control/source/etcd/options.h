@@ -7,6 +7,7 @@
 #include <string>
 
 #include "config/model/defaults.h"
+#include "dataplane/api/encapsulation.h"
 #include "dataplane/api/types.h"
 
 namespace isthmus {
@@ -23,6 +24,7 @@ struct EtcdSourceOptions {
   // The client configuration file of a KVStoreMesh hub. Empty: none.
   std::string kvstoremesh;
   unsigned max_connected_clusters = kDefaultMaxClusters;
+  EncapsulationKind encapsulation = EncapsulationKind::kVxlan;  // of all clusters' nodes
   bool prefer_slices = false;  // for clusters that publish both slices and Services' backends
   std::string gateway_service{kDefaultGatewayService};
 

@@ -167,9 +167,12 @@ Status DpdkDevice::configure(unsigned workers) {
   conf.intr_conf.rxq = 1;
   if (receive_queues_ > 1 && info_.flow_type_rss_offloads != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    conf.rx_adv_conf.rss_conf.rss_hf =
-        info_.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+    conf.rx_adv_conf.rss_conf.rss_hf = info_.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP |
+                                                                       RTE_ETH_RSS_UDP | RTE_ETH_RSS_LEVEL_INNERMOST);
   }
+  // Senders of tunnel packets have the flow inside in the source port.
+  divides_flows_ = workers == 1 || (receive_queues_ == workers && conf.rxmode.mq_mode == RTE_ETH_MQ_RX_RSS &&
+                                    (info_.flow_type_rss_offloads & RTE_ETH_RSS_NONFRAG_IPV4_UDP) != 0);
   const auto receive = static_cast<std::uint16_t>(receive_queues_), transmit = static_cast<std::uint16_t>(workers);
   if (const int error = rte_eth_dev_configure(port_->number(), receive, transmit, &conf); error != 0) {
     return failure("the device cannot be configured with " + std::to_string(workers) + " queues", error,

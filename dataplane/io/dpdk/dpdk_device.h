@@ -29,6 +29,7 @@ class DpdkDevice final : public Device {
   [[nodiscard]] std::uint32_t most_staggered() const noexcept override;
   [[nodiscard]] Result<std::unique_ptr<DeviceQueue>> open_queue(WorkerId worker, unsigned workers,
                                                                 FramePool& pool) override;
+  [[nodiscard]] bool divides_flows() const noexcept override { return divides_flows_; }
   [[nodiscard]] bool shares_with_host() const noexcept override { return twin_ != nullptr; }
   // It has no program: what is ours is decided by the path.
   [[nodiscard]] Status steer(const SteerRules& /*rules*/) override { return Ok{}; }
@@ -55,6 +56,7 @@ class DpdkDevice final : public Device {
   MacAddress mac_;
   Bytes mtu_{1500};
   unsigned receive_queues_ = 1;
+  bool divides_flows_ = true;
   std::uint16_t receive_entries_ = 0, transmit_entries_ = 0;
   std::vector<DpdkQueue*> queues_;  // the workers', until it is started
 };

@@ -120,8 +120,8 @@ class Mesh(hub.Hub):
         return os.path.join(self.folder_of(name.split("/")[1]), name)
 
     def hub_config(self, cluster):
-        return (f"{{file: {{path: {self.folder_of(cluster)}}}, "
-                f"etcd: {{clusters: {self.clients(cluster)}, register: {self.own_client(cluster)}}}}}",
+        return (f"{{file: {{path: {self.folder_of(cluster)}}}, etcd: {{clusters: {self.clients(cluster)}, "
+                f"register: {self.own_client(cluster)}, encapsulation: {plan.encapsulation}}}}}",
                 plan.cluster(cluster).id)
 
     def write_fleet(self):
@@ -154,7 +154,8 @@ class Mesh(hub.Hub):
             for address in (pod.ipv4, pod.ipv6):
                 puts[f"{prefix}ip/v1/default/{address}"] = json.dumps(address_value(cluster, pod, address))
         gateways = service_value(cluster, *GATEWAY_SERVICE, {},
-                                 {gateway.underlay: {"vxlan": ("UDP", 8472)} for gateway in cluster.gateways})
+                                 {gateway.underlay: {plan.encapsulation: ("UDP", plan.TUNNEL_PORTS[plan.encapsulation])}
+                                  for gateway in cluster.gateways})
         gateways["hostnames"] = {gateway.underlay: gateway.name for gateway in cluster.gateways}
         puts["{}services/v1/{}/{}/{}".format(prefix, cluster.name, *GATEWAY_SERVICE)] = json.dumps(gateways)
         return puts

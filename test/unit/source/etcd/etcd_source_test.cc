@@ -56,6 +56,13 @@ TEST_F(EtcdSourceTest, AClustersKeysBecomeObjects) {
   EXPECT_EQ(rig.problem_text(), "");
 }
 
+TEST_F(EtcdSourceTest, NodesAreReachedInTheTunnelThatTheConfigurationNames) {
+  rig.options.encapsulation = EncapsulationKind::kGeneve;
+  follow_west();
+  ASSERT_NE(rig.cluster(), nullptr);
+  EXPECT_EQ(rig.cluster()->encapsulation, EncapsulationKind::kGeneve);
+}
+
 // Invalid values, read from a real server: the former value stays in force.
 struct RejectionRow {
   const char* what;
