@@ -140,6 +140,29 @@ TEST(DirectReturn, ClientsBehindOurNodesTunnelsToo) {
   f.expect_sent(f.rig.from_underlay(opening), f.west_node, f.at.client, f.at.west, dsr_option(f.at.remote_service));
 }
 
+// Its packets go on to the backend that they went to, whatever the ring says since.
+TEST(DirectReturn, AClientThatIsBehindAnotherNodeNowKeepsItsBackend) {
+  Fleet f;
+  const IpAddress other_node = Actors::ip("192.0.2.51");
+  const auto client_at = [&](PeerId node) {
+    TableDelta delta;
+    delta.upsert_peers = {{PeerId{12}, ClusterId{1}, other_node, L4Port{6081}, AdjacencyId{1}, false,
+                           EncapsulationKind::kGeneve, EncapsulationKind::kGeneve}};
+    delta.local_routes = {{*Prefix::parse("10.1.0.10/32"), DeviceId{0}, AdjacencyId{1}, node}};
+    ASSERT_TRUE(f.rig.engine().publish(delta).ok());
+  };
+  client_at(kOwnNode);
+  const PacketSpec opening = f.rig.tunnelled(tcp(f.at.client, f.at.remote_service), f.own_node, kClientIdentity);
+  EXPECT_EQ(f.rig.from_underlay(opening).out.size(), 1u);
+  f.rig.set_backends(f.at.remote_service, 1, {backend(1, f.at.west, 2), backend(2, f.second, 2)}, {1});
+  client_at(PeerId{12});
+  const PacketSpec answer = tcp(f.at.remote_service, f.at.client, kSyn | kAck);
+  EXPECT_EQ(f.rig.from_underlay(f.rig.tunnelled(answer, f.west_node, kWestIdentity)).only().packet.outer_destination,
+            other_node);
+  const PacketSpec later = f.rig.tunnelled(tcp(f.at.client, f.at.remote_service, kAck), other_node, kClientIdentity);
+  f.expect_sent(f.rig.from_underlay(later), f.west_node, f.at.client, f.at.west, kNone);
+}
+
 TEST(DirectReturn, NobodyElseIsAskedToAnswer) {
   const auto option = [](Fleet& f, const PacketSpec& packet) {
     return f.rig.from_local(packet).only().packet.outer_options;
