@@ -144,6 +144,15 @@ void add_icmp_limit_fields(std::vector<ConfigField>& fields) {
       "routing; those beyond it are dropped as `echo_limit`. 0: no VIP answers pings."));
 }
 
+ConfigField worker_handoff() {
+  return choice<WorkerHandoff>(
+      "engine.worker_handoff", [](GatewayConfig& c) -> WorkerHandoff& { return c.worker_handoff; },
+      {{"auto", WorkerHandoff::kAuto}, {"on", WorkerHandoff::kOn}, {"off", WorkerHandoff::kOff}},
+      "Workers hand packets to each other by a hash of the flow inside the tunnel, so that the flows of two gateways "
+      "are not one core's. auto: those of DPDK devices with fewer queues than workers, or which cannot tell UDP ports "
+      "apart; on: of all devices.");
+}
+
 void add_engine_fields(std::vector<ConfigField>& fields) {
   fields.push_back(cores());
   fields.push_back(number<unsigned>(
@@ -153,12 +162,7 @@ void add_engine_fields(std::vector<ConfigField>& fields) {
       "engine.idle", [](GatewayConfig& c) -> IdlePolicy& { return c.idle; },
       {{"sleep", IdlePolicy::kSleep}, {"spin", IdlePolicy::kSpin}},
       "A worker without packets sleeps in the kernel, or keeps polling for the lowest latency."));
-  fields.push_back(choice<WorkerHandoff>(
-      "engine.worker_handoff", [](GatewayConfig& c) -> WorkerHandoff& { return c.worker_handoff; },
-      {{"auto", WorkerHandoff::kAuto}, {"on", WorkerHandoff::kOn}, {"off", WorkerHandoff::kOff}},
-      "Workers hand packets to each other by a hash of the flow inside the tunnel, so that the flows of two gateways "
-      "are not one core's. auto: those of DPDK devices with fewer queues than workers, or which cannot tell UDP ports "
-      "apart; on: of all devices."));
+  fields.push_back(worker_handoff());
   fields.push_back(power_of_two(
       "engine.frames", [](GatewayConfig& c) -> std::uint32_t& { return c.frames; }, 1024, 1U << 20,
       "Packet buffers of each worker."));

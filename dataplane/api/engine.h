@@ -42,7 +42,8 @@ struct HandDownOptions {
 };
 
 enum class IdlePolicy : std::uint8_t { kSleep, kSpin };
-// Whether workers divide among themselves, by flows, what a device gives to one of them: where it does not do so itself.
+// Whether workers divide among themselves, by flows, what a device gives to one of them: where it does not do so
+// itself.
 enum class WorkerHandoff : std::uint8_t { kAuto, kOn, kOff };
 enum class MidstreamPolicy : std::uint8_t { kLoose, kDrop };
 

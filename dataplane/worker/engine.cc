@@ -12,6 +12,7 @@
 #include "dataplane/conntrack/state_file.h"
 #include "dataplane/handdown/hand_down.h"
 #include "dataplane/publish/publisher.h"
+#include "dataplane/worker/engine_counts.h"
 #include "dataplane/worker/engine_options.h"
 #include "dataplane/worker/flow_view.h"
 #include "dataplane/worker/hand_over.h"
@@ -120,20 +121,12 @@ class EngineImplementation final : public Engine {
   }
   Status adopt(HandedEngine handed) override;
 
-  // Devices that do not divide what arrives by flows, or all: their packets are handed to the workers that they are
-  // for.
+  // Packets of some devices are handed to the workers that they are for.
   void set_handoff() {
-    const WorkerHandoff mode = shared_.options.worker_handoff;
-    std::uint64_t devices = 0;
-    for (std::size_t i = 0; i < devices_.size() && workers_.size() > 1; ++i) {
-      const bool needed = mode == WorkerHandoff::kOn || !devices_[i]->divides_flows();
-      devices |= std::uint64_t{mode != WorkerHandoff::kOff && needed} << i;
-    }
-    if (devices != 0 && handoff_ == nullptr) {
-      handoff_ = std::make_unique<Handoff>(desired_workers_, shared_.options.tunnel, random_word());
-    }
+    const std::uint64_t handed = workers_.size() > 1 ? handed_out(shared_.options.worker_handoff, devices_) : 0;
+    handoff_ = std::make_unique<Handoff>(handed != 0 ? desired_workers_ : 0, shared_.options.tunnel, random_word());
     for (auto& worker : workers_) {
-      worker->set_handoff(handoff_.get(), devices);
+      worker->set_handoff(handed != 0 ? handoff_.get() : nullptr, handed);
     }
   }
 
@@ -460,35 +453,20 @@ Status EngineImplementation::adopt(HandedEngine handed) {
 
 EngineCounters EngineImplementation::counters() const {
   EngineCounters sum;
-  for (const DropReasonInfo& info : kDropReasonInfo) {
-    sum.drops.push_back({info.name, info.text, info.hint, info.cilium_code, 0, 0, 0});
-  }
+  name_drops(sum);
   for (std::size_t i = 0; i < devices_.size(); ++i) {
-    sum.devices.push_back({devices_[i]->name(), devices_[i]->describe(), {}, up_[i]});
+    sum.devices.push_back({devices_[i]->name(), devices_[i]->describe(), devices_[i]->counters(), up_[i]});
   }
   for (const auto& worker : workers_) {
-    const WorkerCounters& c = worker->counters();
-    c.add_to(sum);
-    for (std::size_t i = 0; i < kDropReasons; ++i) {
-      DropCount& drop = sum.drops[i];
-      drop.packets += c.drops[i].packets.get();
-      drop.bytes += c.drops[i].bytes.get();
-      drop.egress += c.drops_from_local[i].packets.get();
-      drop.egress_bytes += c.drops_from_local[i].bytes.get();
-      drop.ingress += c.drops_from_fabric[i].packets.get();
-      drop.ingress_bytes += c.drops_from_fabric[i].bytes.get();
-    }
+    worker->counters().add_to(sum);
+    add_drops(sum, worker->counters());
     for (std::size_t i = 0; i < devices_.size(); ++i) {
       add_counts(sum.devices[i].counters, worker->queue(DeviceId{static_cast<std::uint8_t>(i)}).counters());
     }
   }
   sum.endpoints = shared_.endpoints.size();
   sum.endpoints_refused = publisher_.endpoints_refused();
-  const AdjacencyTable::Counts next_hops = shared_.adjacencies.counts();
-  sum.next_hops = next_hops.now;
-  sum.next_hops_capacity = next_hops.capacity;
-  sum.next_hops_refused = next_hops.refused;
-  sum.next_hops_evicted = next_hops.evicted;
+  add_next_hops(sum, shared_.adjacencies.counts());
   shared_.fragments.add_to(sum);
   sum.probes_refused = probes_refused_;
   if (hand_down_ != nullptr) {

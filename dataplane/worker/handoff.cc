@@ -116,4 +116,12 @@ bool Handoff::empty() const noexcept {
   return true;
 }
 
+std::uint64_t handed_out(WorkerHandoff mode, std::span<const std::unique_ptr<Device>> devices) {
+  std::uint64_t out = 0;
+  for (std::size_t i = 0; i < devices.size() && mode != WorkerHandoff::kOff; ++i) {
+    out |= std::uint64_t{mode == WorkerHandoff::kOn || !devices[i]->divides_flows()} << i;
+  }
+  return out;
+}
+
 }  // namespace isthmus

@@ -16,6 +16,8 @@
 #include <span>
 #include <vector>
 
+#include "dataplane/api/engine.h"
+#include "dataplane/io/device.h"
 #include "dataplane/packet/flow_number.h"
 #include "dataplane/packet/frame.h"
 #include "dataplane/packet/packet.h"
@@ -70,5 +72,8 @@ class Handoff {
   std::vector<std::unique_ptr<Lane>> lanes_;  // from a worker to another one; none to itself
   std::vector<Place> places_;
 };
+
+// Devices, a bit for each, whose packets workers hand to each other: those that do not divide what arrives, or all.
+[[nodiscard]] std::uint64_t handed_out(WorkerHandoff mode, std::span<const std::unique_ptr<Device>> devices);
 
 }  // namespace isthmus
