@@ -127,6 +127,8 @@ class Device {
   // Whether what arrives is divided by flows among as many queues as there are workers: by the interface, by where
   // senders run, or because nothing can be gained. Else workers divide it. After open_queue().
   [[nodiscard]] virtual bool divides_flows() const noexcept { return true; }
+  // What the interface counts as a whole, beside what its queues count. Control thread.
+  [[nodiscard]] virtual QueueCounters counters() const { return {}; }
   // Whether frames longer than a chunk can arrive: the pools of its queues should have long chunks.
   [[nodiscard]] virtual bool has_long_packets() const noexcept { return false; }
   // Bytes in front of each chunk that it needs for itself: FramePool::Options::reserved is the most of an engine's.

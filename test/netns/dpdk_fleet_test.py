@@ -3,9 +3,9 @@
 import unittest
 
 import fleet_test
-from fleet_case import FleetCase, plan, pod, wait_until
+from fleet_case import FleetCase, plan, pod, url, wait_until
 from fleet import dpdk
-from fleet.traffic import ping
+from fleet.traffic import curl, ping
 
 
 class Dpdk:
@@ -30,6 +30,16 @@ class PodToPod(Dpdk, fleet_test.PodToPod):
 
 class GlobalService(Dpdk, fleet_test.GlobalService):
     queues = 2
+
+    def test_workers_hand_packets_to_each_other(self):
+        """Those of two pods, through the tunnel of two gateways: af_packet does not say that it divides what comes."""
+        target, server = pod("west-web-0"), plan.cluster("west")
+        for _ in range(20):
+            status, body = curl(self.fleet.pod("east", "client"), url(target.ipv4, server.http_port))
+            self.assertEqual((status, body.split()), (0, ["west-web-0", pod("east-client").ipv4]))
+        packets = self.fleet.gateways[dpdk.GATEWAY].status()["packets"]
+        self.assertGreater(packets["handed"], 0)
+        self.assertEqual(packets["handoff_full"], 0)
 
 
 class Failover(Dpdk, fleet_test.Failover):

@@ -53,6 +53,12 @@ Result<std::shared_ptr<FrameMempool>> mempool_of(FramePool& pool, int socket) {
   return known_mempool(pool, *std::move(made));
 }
 
+// Drivers over NICs that may be taken away and come back, which they see to by themselves, on a thread of DPDK's.
+bool comes_and_goes(std::string_view driver) noexcept { return driver == "net_netvsc"; }
+
+// Looks at a NIC that was taken away between two attempts to take it again, for which all workers pause.
+constexpr unsigned kMostLooks = 32;
+
 }  // namespace
 
 Error DpdkDevice::failure(const std::string& what, int error, const std::string& fix) const {
@@ -101,6 +107,11 @@ Status DpdkDevice::probe() {
   }
   rte_eth_dev_info info{};
   static_cast<void>(rte_eth_dev_info_get(first, &info));
+  if (std::string_view(info.driver_name) == "net_failsafe") {
+    DpdkPort(first, info.device).close();
+    return Error{"DPDK's failsafe driver ends the process when its NIC is taken away under traffic", options_.device,
+                 "name the NIC itself, which is taken into use again when it comes back; on Azure, that of netvsc"};
+  }
   port_ = std::make_shared<DpdkPort>(first, info.device);
   return Ok{};
 }
@@ -165,6 +176,7 @@ Status DpdkDevice::configure(unsigned workers) {
   rte_eth_conf conf{};
   conf.rxmode.mtu = mtu_.value();
   conf.intr_conf.rxq = 1;
+  conf.intr_conf.rmv = (*info_.dev_flags & RTE_ETH_DEV_INTR_RMV) != 0 ? 1 : 0;
   if (receive_queues_ > 1 && info_.flow_type_rss_offloads != 0) {
     conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
     conf.rx_adv_conf.rss_conf.rss_hf = info_.flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP |
@@ -235,9 +247,15 @@ Result<std::unique_ptr<DeviceQueue>> DpdkDevice::open_queue(WorkerId worker, uns
   if (Status made = set_up(worker.value(), **mempool); !made) {
     return made.error();
   }
+  const bool moves = comes_and_goes(info_.driver_name);
+  if (moves) {
+    if (Status kept = (*mempool)->keep_reserve(receive_entries_); !kept) {
+      return kept.error();
+    }
+  }
   const bool receives = worker.value() < receive_queues_;
-  auto queue = std::make_unique<DpdkQueue>(DpdkQueue::Setup{port_, worker.value(), receives, *std::move(mempool), twin_,
-                                                            twin_ == nullptr ? nullptr : &twin_->queue(worker)});
+  auto queue = std::make_unique<DpdkQueue>(DpdkQueue::Setup{port_, worker.value(), receives, *std::move(mempool), moves,
+                                                            twin_, twin_ == nullptr ? nullptr : &twin_->queue(worker)});
   queues_.push_back(queue.get());
   if (worker.value() + 1U == workers) {
     if (Status started = start(); !started) {
@@ -254,7 +272,6 @@ Status DpdkDevice::start() {
   for (DpdkQueue* queue : queues_) {
     queue->use_interrupts();
   }
-  queues_.clear();
   static_cast<void>(take_dpdk_log());  // that a driver has no interrupts
   return Ok{};
 }
@@ -264,10 +281,60 @@ bool DpdkDevice::has_link() const noexcept {
   return rte_eth_link_get_nowait(port_->number(), &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
 }
 
+Status DpdkDevice::take_again() {
+  const MacAddress mac = mac_;
+  for (const auto step : {&DpdkDevice::probe, &DpdkDevice::read_facts}) {
+    if (Status done = (this->*step)(); !done) {
+      return done;
+    }
+  }
+  if (!(mac_ == mac)) {  // the twin, and all who know us, have the one before
+    rte_ether_addr address{};
+    std::memcpy(address.addr_bytes, mac.bytes.data(), RTE_ETHER_ADDR_LEN);
+    if (rte_eth_dev_default_mac_addr_set(port_->number(), &address) == 0) {
+      mac_ = mac;
+    }
+  }
+  if (Status configured = configure(static_cast<unsigned>(queues_.size())); !configured) {
+    return configured;
+  }
+  for (DpdkQueue* queue : queues_) {
+    if (Status made = set_up(queue->number(), queue->mempool()); !made) {
+      return made;
+    }
+    queue->rebind(port_);
+  }
+  return start();
+}
+
+Status DpdkDevice::reopen() {
+  port_->close();
+  Status taken = take_again();
+  if (taken) {
+    looks_ = 1;
+  } else {
+    port_->close();  // what was begun; it is gone as the one before is
+    not_back_ = taken.error().what;
+    looks_ = std::min(2 * looks_, kMostLooks);
+  }
+  looks_left_ = looks_;
+  return taken;
+}
+
 DeviceCondition DpdkDevice::check() {
   DeviceCondition condition;
-  condition.up = has_link();
-  if (!condition.up) {
+  if (port_->gone()) {
+    condition.up = false;
+    looks_left_ -= looks_left_ == 0 ? 0 : 1;
+    condition.reopen = looks_left_ == 0;
+    condition.problems.push_back(Error{"the NIC was taken away" + (not_back_.empty() ? "" : ": " + not_back_), name(),
+                                       "give it back to the machine, bound to the same driver; it is taken into use "
+                                       "again by itself"});
+  } else {
+    condition.up = has_link();
+    not_back_.clear();
+  }
+  if (!condition.up && !port_->gone()) {
     condition.problems.push_back(
         Error{"the device has no link", name(), "see its cable, its other end, or its virtual function"});
   }
@@ -278,6 +345,19 @@ DeviceCondition DpdkDevice::check() {
     twin_->check(condition);
   }
   return condition;
+}
+
+QueueCounters DpdkDevice::counters() const {
+  QueueCounters counts;
+  rte_eth_stats stats{};
+  if (rte_eth_stats_get(port_->number(), &stats) == 0) {
+    counts.rx_overrun = stats.imissed;
+    counts.rx_no_frame = stats.rx_nombuf;
+    counts.rx_errors = stats.ierrors;
+    // What its ring has no room for stays with us, and is not lost.
+    counts.tx_refused = std::string_view(info_.driver_name) == "net_ring" ? 0 : stats.oerrors;
+  }
+  return counts;
 }
 
 std::string DpdkDevice::describe() const {

@@ -35,7 +35,11 @@ class DpdkDevice final : public Device {
   [[nodiscard]] Status steer(const SteerRules& /*rules*/) override { return Ok{}; }
   [[nodiscard]] Status change_steer(const SteerChange& /*change*/) override { return Ok{}; }
   [[nodiscard]] DeviceCondition check() override;
+  // Takes the NIC that was taken away into use again. Error: it is not back, or does not do.
+  [[nodiscard]] Status reopen() override;
   [[nodiscard]] std::string describe() const override;
+  // What the driver says that it has lost.
+  [[nodiscard]] QueueCounters counters() const override;
 
  private:
   explicit DpdkDevice(const DpdkOptions& options) : options_(options) {}
@@ -44,6 +48,7 @@ class DpdkDevice final : public Device {
   [[nodiscard]] Status open_twin();
   [[nodiscard]] Status configure(unsigned workers);
   [[nodiscard]] Status start();
+  [[nodiscard]] Status take_again();
   [[nodiscard]] Status set_up(std::uint16_t queue, const FrameMempool& mempool);
   [[nodiscard]] bool has_link() const noexcept;
   [[nodiscard]] Error probe_failure(int error) const;
@@ -58,7 +63,10 @@ class DpdkDevice final : public Device {
   unsigned receive_queues_ = 1;
   bool divides_flows_ = true;
   std::uint16_t receive_entries_ = 0, transmit_entries_ = 0;
-  std::vector<DpdkQueue*> queues_;  // the workers', until it is started
+  std::vector<DpdkQueue*> queues_;  // the workers', which end before it
+  // Of a NIC that was taken away: looks until the next attempt to take it, of how many, and what came of the last one.
+  unsigned looks_left_ = 0, looks_ = 1;
+  std::string not_back_;
 };
 
 }  // namespace isthmus

@@ -10,6 +10,8 @@
 namespace isthmus {
 
 void DpdkQueue::use_interrupts() noexcept {
+  wait_count_ = 0;
+  epoll_ = UniqueFd();
   if (takes_from_host()) {
     wait_fds_[wait_count_++] = setup_.host->wait_fd();
   }
@@ -51,7 +53,7 @@ bool DpdkQueue::copy_in(rte_mbuf* mbuf, Frame& frame) noexcept {
 }
 
 unsigned DpdkQueue::receive(std::span<Frame> out) noexcept {
-  if (!setup_.receives || out.empty()) {
+  if (!setup_.receives || out.empty() || setup_.port->gone()) {
     return 0;
   }
   std::array<rte_mbuf*, kMaxBurst> mbufs;
@@ -74,6 +76,9 @@ unsigned DpdkQueue::receive(std::span<Frame> out) noexcept {
 
 // Frames of one kind, at most a burst; those that are not accepted stay with the caller.
 unsigned DpdkQueue::send(std::span<const Frame> frames) noexcept {
+  if (setup_.port->gone()) [[unlikely]] {
+    return 0;
+  }
   std::array<rte_mbuf*, kMaxBurst> mbufs;
   for (std::size_t i = 0; i < frames.size(); ++i) {
     mbufs[i] = setup_.mempool->begin_send(frames[i], padded_length(frames[i]));
@@ -129,6 +134,10 @@ unsigned DpdkQueue::transmit(std::span<const Frame> frames) noexcept {
 }
 
 void DpdkQueue::flush() noexcept {
+  if (setup_.comes_and_goes) {
+    setup_.mempool->claim();
+    setup_.mempool->tend_reserve();
+  }
   if (!takes_from_host()) {
     return;
   }
@@ -148,7 +157,7 @@ bool DpdkQueue::arm() noexcept {
   if (takes_from_host() && !setup_.host->arm()) {
     return false;
   }
-  if (!epoll_.valid()) {
+  if (!epoll_.valid() || setup_.port->gone()) {
     return true;
   }
   rte_epoll_event event;

@@ -25,8 +25,9 @@ class DpdkQueue final : public DeviceQueue {
     std::uint16_t queue = 0;
     bool receives = true;  // a device may have fewer receive queues than there are workers
     std::shared_ptr<FrameMempool> mempool;
-    std::shared_ptr<Twin> twin;  // nullptr: there is none
-    TwinQueue* host = nullptr;   // the worker's of it
+    bool comes_and_goes = false;  // the driver starts and stops queues while it runs, on another thread
+    std::shared_ptr<Twin> twin;   // nullptr: there is none
+    TwinQueue* host = nullptr;    // the worker's of it
   };
   explicit DpdkQueue(Setup setup)
       : setup_(std::move(setup)), port_(setup_.port->number()), pool_(setup_.mempool->frames()) {}
@@ -34,6 +35,13 @@ class DpdkQueue final : public DeviceQueue {
   DpdkQueue(const DpdkQueue&) = delete;
   DpdkQueue& operator=(const DpdkQueue&) = delete;
 
+  // The device has come back as another port. Control thread, while no worker runs.
+  void rebind(std::shared_ptr<DpdkPort> port) noexcept {
+    setup_.port = std::move(port);
+    port_ = setup_.port->number();
+  }
+  [[nodiscard]] std::uint16_t number() const noexcept { return setup_.queue; }
+  [[nodiscard]] const FrameMempool& mempool() const noexcept { return *setup_.mempool; }
   // Of a device that is started: asks the driver for a descriptor that is readable when frames arrive. Without one, the
   // queue is polled.
   void use_interrupts() noexcept;

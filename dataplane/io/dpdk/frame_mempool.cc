@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -58,6 +59,8 @@ Error no_mempool(int error) {
 
 }  // namespace
 
+thread_local const char FrameMempool::this_thread_ = 0;
+
 FrameMempool::FrameMempool(FramePool& pool)
     : pool_(pool), shift_(static_cast<unsigned>(std::countr_zero(pool.chunk_bytes()))) {}
 
@@ -108,7 +111,52 @@ Status FrameMempool::make(int socket) {
   return Ok{};
 }
 
+Status FrameMempool::keep_reserve(std::uint32_t chunks) {
+  if (reserve_ != nullptr) {
+    reserved_chunks_ = std::max(reserved_chunks_, chunks);
+  } else {
+    const std::string name = std::string(mempool_->name) + "-reserve";
+    reserve_ = rte_ring_create(name.c_str(), rte_align32pow2(pool_.chunks() + 1), mempool_->socket_id, 0);
+    if (reserve_ == nullptr) {
+      return no_mempool(rte_errno);
+    }
+    reserved_chunks_ = chunks;
+  }
+  while (rte_ring_count(reserve_) < reserved_chunks_ && pool_.available() > pool_.chunks() / 2) {
+    tend_reserve();
+  }
+  return Ok{};
+}
+
+void FrameMempool::tend_reserve() noexcept {
+  if (reserve_ == nullptr) {
+    return;
+  }
+  std::array<void*, kMaxBurst> objects;
+  const std::uint32_t there = rte_ring_count(reserve_);
+  if (there > reserved_chunks_) [[unlikely]] {
+    const std::uint32_t most = std::min<std::uint32_t>(there - reserved_chunks_, kMaxBurst);
+    const unsigned taken = rte_ring_dequeue_burst(reserve_, objects.data(), most, nullptr);
+    for (unsigned i = 0; i < taken; ++i) {
+      pool_.release(chunk_of(objects[i]));
+    }
+  } else if (there < reserved_chunks_ && pool_.available() > pool_.chunks() / 4) [[unlikely]] {
+    const std::uint32_t most = std::min<std::uint32_t>(reserved_chunks_ - there, kMaxBurst);
+    for (std::uint32_t i = 0; i < most; ++i) {
+      objects[i] = mbuf_of(pool_.allocate());
+    }
+    rte_ring_enqueue_bulk(reserve_, objects.data(), most, nullptr);  // there is room for all that exist
+  }
+}
+
 FrameMempool::~FrameMempool() {
+  if (reserve_ != nullptr) {
+    void* object = nullptr;
+    while (rte_ring_dequeue(reserve_, &object) == 0) {
+      pool_.release(chunk_of(object));
+    }
+    rte_ring_free(reserve_);
+  }
   populated_ = false;
   rte_mempool_free(mempool_);
 }
@@ -133,6 +181,11 @@ int FrameMempool::enqueue(void* const* objects, unsigned count) noexcept {
   }
   for (unsigned i = 0; i < count; ++i) {
     end_send(*static_cast<rte_mbuf*>(objects[i]));
+  }
+  if (reserve_ != nullptr && is_foreign()) [[unlikely]] {
+    return rte_ring_enqueue_bulk(reserve_, objects, count, nullptr) == count ? 0 : -ENOBUFS;
+  }
+  for (unsigned i = 0; i < count; ++i) {
     pool_.release(chunk_of(objects[i]));
   }
   return 0;
@@ -142,6 +195,9 @@ int FrameMempool::dequeue(void** objects, unsigned count) noexcept {
   if (!populated_) [[unlikely]] {
     std::fill_n(objects, count, nullptr);
     return 0;
+  }
+  if (reserve_ != nullptr && is_foreign()) [[unlikely]] {
+    return rte_ring_dequeue_bulk(reserve_, objects, count, nullptr) == count ? 0 : -ENOBUFS;
   }
   if (pool_.available() < count) [[unlikely]] {
     return -ENOBUFS;

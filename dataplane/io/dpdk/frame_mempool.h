@@ -11,12 +11,16 @@
 //
 // (of a chunk that begins n cache lines later, all of it lies n lines further). The private area is where rare long
 // headers go, which DPDK's own headroom is too short for. The mempool keeps nothing itself: its operations are the
-// FramePool's. Threads: the worker, or the control thread while no worker runs.
+// FramePool's. Threads: the worker, or the control thread while no worker runs. Drivers whose NIC comes and goes while
+// they run (failsafe, netvsc) start and stop its queues on a thread of DPDK's: what others than the worker take comes
+// from a *reserve* beside the pool, and what they give back goes there, until the worker sees to it.
 #pragma once
 
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
+#include <rte_ring.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
@@ -35,6 +39,12 @@ class FrameMempool {
 
   // Error: no memory of DPDK's is left, or the pool reserves too little. The pool outlives the mempool.
   [[nodiscard]] static Result<std::unique_ptr<FrameMempool>> create(FramePool& pool, int socket);
+  // Control thread, before the worker runs: so many chunks are for other threads, as long as the pool has them.
+  [[nodiscard]] Status keep_reserve(std::uint32_t chunks);
+  // Worker: it is this thread that the pool is of.
+  void claim() noexcept { owner_.store(&this_thread_, std::memory_order_relaxed); }
+  // Worker: moves chunks between the reserve and the pool, a burst of them at most.
+  void tend_reserve() noexcept;
   ~FrameMempool();
   FrameMempool(const FrameMempool&) = delete;
   FrameMempool& operator=(const FrameMempool&) = delete;
@@ -89,7 +99,16 @@ class FrameMempool {
     return reinterpret_cast<std::uint8_t*>(mbuf) + (kBuffer - kObjectHeader);
   }
   [[nodiscard]] Status make(int socket);
+  [[nodiscard]] bool is_foreign() const noexcept {
+    const void* const owner = owner_.load(std::memory_order_relaxed);
+    return owner != nullptr && owner != &this_thread_;
+  }
 
+  static thread_local const char this_thread_;  // its address is the thread's
+
+  std::atomic<const void*> owner_{nullptr};  // nullptr: no worker has run
+  rte_ring* reserve_ = nullptr;              // of message buffers; holds all that there are
+  std::uint32_t reserved_chunks_ = 0;
   FramePool& pool_;
   unsigned shift_;
   bool populated_ = false;
