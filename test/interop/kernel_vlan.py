@@ -6,11 +6,12 @@
 """
 
 import json
+import time
 import unittest
 from dataclasses import replace
 
 from fleet_case import PROGRAM, FleetCase, plan, pod, wait_until
-from fleet.numbered import SETTLED
+from fleet.numbered import AFTER, SETTLED
 from fleet.topology import Topology
 from fleet.traffic import ping
 from kernel_flows_test import HandedDown
@@ -21,7 +22,8 @@ UNDERLAY, SITE = 100, 200
 INTERFACES = {"east-1": ("eth0.100", "eth0.200"), "west-1": ("br0.100", None)}
 EAST = plan.cluster("east")
 CLUSTERS = (
-    replace(EAST, nodes=(plan.Node("gw", 9, 11, queues=2), plan.Node("node1", 1, 21, pods=("web-0", "client"))),
+    replace(EAST, nodes=(plan.Node("gw", 9, 11, queues=2),
+                         plan.Node("node1", 1, 21, pods=("web-0", "web-1", "client"))),
             gateways=(replace(EAST.gateways[0], node="gw", underlay="198.51.101.11"),)),
     plan.cluster("west"), plan.cluster("north"))
 # Others' VLANs on the way to north's gateway: device and its tags, outermost first, and the addresses of both ends.
@@ -156,7 +158,7 @@ class Vlans(HandedDown, FleetCase):
         mode does not."""
         pairs = self.begin(("east-client", "north-web-0", pod("north-web-0").ipv4),
                            ("north-client", "east-web-0", pod("east-web-0").ipv6),
-                           ("west-client", "east-web-0", pod("east-web-0").ipv4), kinds=SETTLED, interval=INTERVAL)
+                           ("west-client", "east-web-1", pod("east-web-1").ipv4), kinds=SETTLED, interval=INTERVAL)
         for name in ("east-1", "north-1"):
             self.wait_handed_down(name, 4)
         wait_until(lambda: self.directions("west-1") == {("local", False, True)}, 60, what="the veth pair's flows")
@@ -169,6 +171,8 @@ class Vlans(HandedDown, FleetCase):
         self.fleet.wait_peers(timeout=150)
         self.assertEqual(gateway.status()["connections"]["start"], "adopted")
         self.wait_handed_down("east-1", 6)
+        time.sleep(AFTER)
+        self.assert_counted("east-1", self.assert_complete(pairs))
 
     def add_others(self):
         """Others' VLANs between the router and north's gateway; {device: the router's}."""
