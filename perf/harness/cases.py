@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from fnmatch import fnmatch
 
-from harness import plan, pods, testpmd
+from harness import dpdk_null, plan, pods, testpmd
 from harness.build import output_of, run_program
 
 # A line of io-bench --bursts: size of the rings, cores, and lengths of bursts with the share that was lost.
@@ -120,6 +120,13 @@ class QualityGroup(Group):
         return figures_of(build.program("perf/micro/maglev-quality"), [])
 
 
+class DpdkGroup(Group):
+    cases = {dpdk_null.CASE: "the whole path over null devices of DPDK, against memory devices"}
+
+    def run(self, build, options, patterns):
+        return dpdk_null.measure(build, figures_of, options.runs or (3 if options.quick else 7))
+
+
 class ReferenceGroup(Group):
     cases = {"reference/testpmd-macswap": "DPDK testpmd over null devices: receive, swap MAC addresses, send"}
 
@@ -219,4 +226,4 @@ class PodsGroup(Group):
 
 
 GROUPS = [PathGroup(), TableGroup(), ChangeGroup(), HubGroup(), QualityGroup(), IoGroup(),
-          SettledGroup(), PodsGroup(), ReferenceGroup()]
+          SettledGroup(), PodsGroup(), DpdkGroup(), ReferenceGroup()]

@@ -16,7 +16,7 @@ class Choices(unittest.TestCase):
         done = perf("run", "--list")
         self.assertEqual(done.returncode, 0, done.stderr)
         for case in ("path/new-flow", "table/lookup", "reload", "flood/syn", "quality/maglev", "io/af_xdp",
-                     "io/xdp/maps", "io/xdp/flood", "io/xdp/latency/udp", "io/xdp/tcp"):
+                     "io/dpdk-null", "io/xdp/maps", "io/xdp/flood", "io/xdp/latency/udp", "io/xdp/tcp"):
             self.assertIn(case, done.stdout)
 
     def test_invalid_arguments_are_named_in_the_error(self):
@@ -64,6 +64,19 @@ class Figures(unittest.TestCase):
         self.assertEqual((figure["flows"], figure["burst"], figure["buffers"]), (1000, 8, "cold"))
         self.assertEqual(figure["cycles_per_packet"]["runs"], 2)
         self.assertGreater(figure["cycles_per_packet"]["median"], 0)
+
+    def test_null_devices_are_measured_beside_memory_devices(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.json")
+            done = perf("run", "--build", BUILD, "--runs", "1", "--case", "io/dpdk-null", "--json", out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            figures = rows.read(out)
+        if figures[0].get("skipped"):
+            self.skipTest(figures[0]["skipped"])
+        self.assertEqual(len({rows.identity(figure) for figure in figures}), 4)
+        for figure in figures:
+            self.assertGreater(figure["cycles_per_packet"]["median"], 0)
+            self.assertGreater(figure["ratio_to_reference"], 0)
 
     def test_perf_path_rejects_invalid_arguments(self):
         for arguments in (("--buffers", "warm"), ("--connections", "0"), ("--case", "path/none"),
