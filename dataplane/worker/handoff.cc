@@ -41,12 +41,9 @@ HandedOut Handoff::hand_out(unsigned worker, DeviceId device, std::span<Frame> f
     }
     frames[out.stays++] = frame;
   }
-  if (told != 0) {
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // before the look at who sleeps; sleep() has the other one
-    for (unsigned to = 0; to < workers_; ++to) {
-      if ((told >> (to % 64) & 1) != 0 && places_[to].wake_fd.load(std::memory_order_relaxed) >= 0) [[unlikely]] {
-        wake(to);
-      }
+  for (unsigned to = 0; told != 0 && to < workers_; ++to) {
+    if ((told >> (to % 64) & 1) != 0 && is_asleep(to)) [[unlikely]] {
+      wake(to);
     }
   }
   return out;
@@ -89,8 +86,7 @@ unsigned Handoff::receive(unsigned worker, FramePool& pool, std::span<Frame> out
 }
 
 bool Handoff::sleep(unsigned worker, int wake_fd) noexcept {
-  places_[worker].wake_fd.store(wake_fd, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
+  places_[worker].wake_fd.exchange(wake_fd, std::memory_order_acq_rel);
   for (unsigned from = 0; from < workers_; ++from) {
     if (from != worker && lane(from, worker).there.read_available() != 0) {
       awake(worker);

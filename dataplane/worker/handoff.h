@@ -65,6 +65,11 @@ class Handoff {
     std::atomic<int> wake_fd{-1};  // of a worker that sleeps
   };
   [[nodiscard]] Lane& lane(unsigned from, unsigned to) noexcept { return *lanes_[from * workers_ + to]; }
+  // After a push: of this and the exchange of sleep(), which are one after the other, the later one sees what the other
+  // one's thread has done before.
+  [[nodiscard]] bool is_asleep(unsigned worker) noexcept {
+    return places_[worker].wake_fd.fetch_add(0, std::memory_order_acq_rel) >= 0;
+  }
   void wake(unsigned worker) noexcept;
 
   unsigned workers_;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 
+#include "dataplane/packet/flow_number.h"
 #include "dataplane/packet/parse.h"
 
 namespace {
@@ -28,6 +29,16 @@ void check(const Packet& packet) {
           (packet.key.source_port == Be16{} && packet.key.destination_port == Be16{}));
 }
 
+const FlowNumbers& flow_numbers() {
+  static const FlowNumbers numbers = [] {
+    TunnelEnds ends;
+    ends.ports[static_cast<std::size_t>(EncapsulationKind::kVxlan)] = L4Port{8472};
+    ends.ports[static_cast<std::size_t>(EncapsulationKind::kGeneve)] = L4Port{6081};
+    return FlowNumbers(ends, 7);
+  }();
+  return numbers;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -44,5 +55,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!parse_ethernet(packet, frame.data) && !parse_flow(packet, Realm{})) {
     check(packet);
   }
+  (void)flow_numbers().of(frame.data, frame.length);
   return 0;
 }
