@@ -66,6 +66,7 @@ FIRES = {
     "IsthmusDropsForWantOfConfiguration": {'isthmus_drops_total{reason="no_route"}': "0+100x60"},
     "IsthmusDropsOfSuspectSenders": {'isthmus_drops_total{reason="vni_cluster"}': "0+100x60"},
     "IsthmusPacketsLost": {'isthmus_device_no_frame_total{device="eth0",side="underlay"}': "0+1x60"},
+    "IsthmusWorkerBehind": {"isthmus_handoff_full_packets_total": "0+120000x60"},
     "IsthmusPacketsTooLong": {'isthmus_device_oversize_total{device="eth0",side="underlay"}': "0+1x60"},
     "IsthmusHostPacketsLost": {'isthmus_device_host_queue_full_total{device="eth0",side="underlay"}': "0+1x60"},
     "IsthmusEngineDown": {'isthmus_steer_engine_down_dropped_total{device="eth0",side="underlay"}': "0+9x60"},
