@@ -84,6 +84,7 @@ Result<std::unique_ptr<Device>> open_dpdk_device(Node& node, const GatewayConfig
   options.memory = config.dpdk_memory;
   options.twin = device.interface;
   options.workers = config.cores.empty() ? config.workers : static_cast<unsigned>(config.cores.size());
+  options.cores = config.cores;
   auto opened = open_dpdk(options);
   if (!opened) {
     return opened;

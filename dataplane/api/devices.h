@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "dataplane/api/counters.h"
 #include "dataplane/base/defaults.h"
@@ -83,8 +84,9 @@ struct DpdkOptions {
   std::uint32_t mtu = 0;                             // 0: as it is
   // The interface by which the kernel has the device, too, and by whose name it goes; empty: all that arrives is ours.
   std::string twin;
-  unsigned workers = 1;  // of the engine
-  DpdkMemory memory;     // the same for all devices of a process
+  unsigned workers = 1;    // of the engine
+  std::vector<int> cores;  // CPUs that they are pinned to, which other threads leave to them
+  DpdkMemory memory;       // the same for all devices of a process
 };
 // The longest IP packet that a DPDK device receives and sends: what a chunk holds behind DPDK's message buffer.
 inline constexpr std::uint32_t kDpdkReserved = 192;

@@ -153,6 +153,7 @@ Status DpdkDevice::open_twin() {
   options.mtu = mtu_;
   options.link = true;  // as check() finds it
   options.workers = options_.workers;
+  options.cores = options_.cores;
   auto twin = Twin::open(options);
   if (!twin) {
     return twin.error();

@@ -2,12 +2,14 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 namespace isthmus {
 namespace {
@@ -20,8 +22,21 @@ constexpr unsigned kLeastPerQueue = 4;
 }  // namespace
 
 HostThread::HostThread(std::shared_ptr<TwinShared> shared, std::vector<std::unique_ptr<TwinQueue>>& queues,
-                       std::uint32_t frame_bytes)
-    : shared_(std::move(shared)), queues_(queues), buffer_(frame_bytes + 1) {}
+                       std::uint32_t frame_bytes, std::vector<int> others_cores)
+    : shared_(std::move(shared)), queues_(queues), others_cores_(std::move(others_cores)), buffer_(frame_bytes + 1) {}
+
+void HostThread::leave_cores() noexcept {
+  cpu_set_t cpus;
+  if (pthread_getaffinity_np(thread_.native_handle(), sizeof cpus, &cpus) != 0) {
+    return;
+  }
+  for (const int core : others_cores_) {
+    CPU_CLR(static_cast<std::size_t>(core), &cpus);
+  }
+  if (CPU_COUNT(&cpus) != 0) {
+    static_cast<void>(pthread_setaffinity_np(thread_.native_handle(), sizeof cpus, &cpus));
+  }
+}
 
 void HostThread::start(int tap) {
   tap_ = tap;
@@ -34,6 +49,7 @@ void HostThread::start(int tap) {
   thread_ = std::thread([this] { run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_setname_np(thread_.native_handle(), "isthmus-host");
+  leave_cores();
 }
 
 void HostThread::stop() {

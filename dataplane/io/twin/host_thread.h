@@ -18,9 +18,9 @@ namespace isthmus {
 
 class HostThread {
  public:
-  // The first one of `queues` takes what the host sends.
+  // The first one of `queues` takes what the host sends. The thread stays off others' CPUs, where there are more.
   HostThread(std::shared_ptr<TwinShared> shared, std::vector<std::unique_ptr<TwinQueue>>& queues,
-             std::uint32_t frame_bytes);
+             std::uint32_t frame_bytes, std::vector<int> others_cores = {});
   ~HostThread() { stop(); }
   HostThread(const HostThread&) = delete;
   HostThread& operator=(const HostThread&) = delete;
@@ -31,6 +31,7 @@ class HostThread {
   void stop();
 
  private:
+  void leave_cores() noexcept;
   void run() noexcept;
   [[nodiscard]] unsigned to_host() noexcept;
   [[nodiscard]] unsigned drain(TwinQueue& queue, FrameRing& lane, unsigned budget) noexcept;
@@ -39,6 +40,7 @@ class HostThread {
 
   std::shared_ptr<TwinShared> shared_;
   std::vector<std::unique_ptr<TwinQueue>>& queues_;
+  std::vector<int> others_cores_;
   std::vector<std::uint8_t> buffer_;  // one byte longer than a frame can be, by which a longer one shows
   int tap_ = -1;
   bool gone_ = false;

@@ -17,7 +17,7 @@ constexpr std::uint32_t kLongestEthernet = sizeof(net::Ethernet) + 4;
 Twin::Twin(const TwinOptions& options)
     : options_(options),
       frame_bytes_(std::max(FrameRing::kSlotBytes, options.mtu.value() + kLongestEthernet)),
-      thread_(shared_, queues_, frame_bytes_) {
+      thread_(shared_, queues_, frame_bytes_, options.cores) {
   const TwinQueue::Sizes sizes{options.ring_frames, options.urgent_ring_frames, frame_bytes_};
   for (unsigned worker = 0; worker < options.workers; ++worker) {
     queues_.push_back(std::make_unique<TwinQueue>(shared_, sizes, worker == 0));

@@ -27,6 +27,7 @@ struct TwinOptions {
   Bytes mtu{1500};
   bool link = true;
   unsigned workers = 1;
+  std::vector<int> cores = {};      // CPUs that are the workers'
   std::uint32_t ring_frames = 512;  // of each worker; powers of two
   std::uint32_t urgent_ring_frames = 128;
 };

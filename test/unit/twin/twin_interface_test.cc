@@ -1,5 +1,11 @@
 // The interface itself: what it is like, and what becomes of it when others touch it.
 #include <gtest/gtest.h>
+#include <sched.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include "test/unit/twin/twin_rig.h"
 
@@ -35,6 +41,46 @@ TEST_F(TwinTest, it_is_like_the_nic) {
   EXPECT_EQ(facts().mtu, 1300u);
   twin_.reset();
   EXPECT_EQ(threads_named(kThreadName), 0u);
+}
+
+// The CPUs that the thread of that name may run on.
+cpu_set_t cpus_of_thread(const std::string& name) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string found;
+    std::getline(std::ifstream(task.path() / "comm"), found);
+    if (found == name) {
+      EXPECT_EQ(sched_getaffinity(std::stoi(task.path().filename()), sizeof cpus, &cpus), 0);
+    }
+  }
+  return cpus;
+}
+
+TEST_F(TwinTest, its_thread_leaves_their_cpus_to_the_workers) {
+  cpu_set_t all;
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  std::vector<int> cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(static_cast<std::size_t>(core), &all)) {
+      cores.push_back(core);
+    }
+  }
+  if (cores.size() < 2) {
+    GTEST_SKIP() << "one CPU";
+  }
+  TwinOptions with = options();
+  with.cores = {cores.front()};
+  open_twin(with);
+  cpu_set_t expected = all;
+  CPU_CLR(static_cast<std::size_t>(cores.front()), &expected);
+  cpu_set_t found = cpus_of_thread(kThreadName);
+  EXPECT_TRUE(CPU_EQUAL(&found, &expected));
+  twin_.reset();
+  with.cores = cores;
+  open_twin(with);
+  found = cpus_of_thread(kThreadName);
+  EXPECT_TRUE(CPU_EQUAL(&found, &all)) << "there are no others";
 }
 
 TEST_F(TwinTest, frames_up_to_its_mtu_pass_and_longer_ones_are_counted) {
