@@ -35,18 +35,22 @@ bool DpdkQueue::adopt(rte_mbuf* mbuf, Frame& frame) noexcept {
 }
 
 bool DpdkQueue::copy_in(rte_mbuf* mbuf, Frame& frame) noexcept {
-  const std::uint32_t length = mbuf->pkt_len;
-  const bool fits = length <= pool_.max_frame();
-  const std::uint32_t chunk = fits ? pool_.allocate_for(length) : kNoChunk;
+  std::uint32_t length = 0;
+  for (const rte_mbuf* part = mbuf; part != nullptr; part = part->next) {
+    length += part->data_len;
+  }
+  const bool sound = length == mbuf->pkt_len, fits = length <= pool_.max_frame();
+  const std::uint32_t chunk = sound && fits ? pool_.allocate_for(length) : kNoChunk;
   if (chunk != kNoChunk) {
     frame = Frame{pool_.chunk_start(chunk) + kFrameHeadroom, length, chunk};
-    const void* bytes = rte_pktmbuf_read(mbuf, 0, length, frame.data);
-    if (bytes != frame.data) {
-      std::memcpy(frame.data, bytes, length);
+    std::uint8_t* to = frame.data;
+    for (const rte_mbuf* part = mbuf; part != nullptr; part = part->next) {
+      std::memcpy(to, rte_pktmbuf_mtod(part, const void*), part->data_len);
+      to += part->data_len;
     }
     counters_.copied.add(1);
   } else {
-    (fits ? counters_.rx_no_frame : counters_.oversize).add(1);
+    (!sound ? counters_.rx_errors : fits ? counters_.rx_no_frame : counters_.oversize).add(1);
   }
   rte_pktmbuf_free(mbuf);
   return chunk != kNoChunk;
@@ -91,46 +95,53 @@ unsigned DpdkQueue::send(std::span<const Frame> frames) noexcept {
   return sent;
 }
 
-// A long chunk has no message buffer: what of it is short enough is copied into one that has. False: there is no room.
-bool DpdkQueue::send_long(const Frame& frame) noexcept {
+// A long chunk has no message buffer: what of it is short enough is copied into one that has.
+DpdkQueue::Long DpdkQueue::send_long(const Frame& frame) noexcept {
   if (frame.length > pool_.max_short_frame()) {
     counters_.tx_refused.add(1);
     pool_.release(frame.chunk);
-    return true;
+    return Long::kRefused;
   }
   const std::uint32_t chunk = pool_.allocate();
   if (chunk == kNoChunk) {
-    return false;
+    return Long::kNoRoom;
   }
   const Frame copy{pool_.chunk_start(chunk) + kFrameHeadroom, frame.length, chunk};
   std::memcpy(copy.data, frame.data, frame.length);
   const bool sent = send({&copy, 1}) == 1;
   counters_.copied.add(sent ? 1 : 0);
   pool_.release(sent ? frame.chunk : chunk);
+  return sent ? Long::kSent : Long::kNoRoom;
+}
+
+// Frames of both kinds, from the front.
+DpdkQueue::Sent DpdkQueue::send_any(std::span<const Frame> frames) noexcept {
+  Sent sent;
+  const auto is_long = [this](const Frame& frame) { return pool_.is_long(frame.chunk); };
+  while (sent.taken < frames.size()) {
+    const std::span<const Frame> rest = frames.subspan(sent.taken);
+    const auto run = static_cast<std::size_t>(std::find_if(rest.begin(), rest.end(), is_long) - rest.begin());
+    const Long how = run == 0 ? send_long(rest.front()) : Long::kSent;
+    const std::size_t tried = std::clamp<std::size_t>(run, 1, kMaxBurst);
+    const unsigned taken = run == 0 ? unsigned{how != Long::kNoRoom} : send(rest.first(tried));
+    for (const Frame& frame : rest.first(how == Long::kSent ? taken : 0)) {
+      ++sent.packets;
+      sent.bytes += std::max(frame.length, kShortestFrame);
+    }
+    sent.taken += taken;
+    if (taken < tried) {
+      break;
+    }
+  }
   return sent;
 }
 
 unsigned DpdkQueue::transmit(std::span<const Frame> frames) noexcept {
-  unsigned accepted = 0;
-  std::uint64_t bytes = 0;
-  while (accepted < frames.size()) {
-    const std::span<const Frame> rest = frames.subspan(accepted);
-    const auto is_long = [this](const Frame& frame) { return pool_.is_long(frame.chunk); };
-    const auto run = static_cast<std::size_t>(std::find_if(rest.begin(), rest.end(), is_long) - rest.begin());
-    const std::size_t tried = std::clamp<std::size_t>(run, 1, kMaxBurst);
-    const unsigned sent = run == 0 ? unsigned{send_long(rest.front())} : send(rest.first(tried));
-    for (const Frame& frame : rest.first(sent)) {
-      bytes += std::max(frame.length, kShortestFrame);
-    }
-    accepted += sent;
-    if (sent < tried) {
-      counters_.tx_full.add(frames.size() - accepted);
-      break;
-    }
-  }
-  counters_.tx_packets.add(accepted);
-  counters_.tx_bytes.add(bytes);
-  return accepted;
+  const Sent sent = send_any(frames);
+  counters_.tx_packets.add(sent.packets);
+  counters_.tx_bytes.add(sent.bytes);
+  counters_.tx_full.add(frames.size() - sent.taken);
+  return sent.taken;
 }
 
 void DpdkQueue::flush() noexcept {
@@ -146,7 +157,7 @@ void DpdkQueue::flush() noexcept {
   if (count == 0) {
     return;
   }
-  const unsigned sent = send({frames.data(), count});
+  const unsigned sent = send_any({frames.data(), count}).taken;
   for (unsigned i = sent; i < count; ++i) {
     pool_.release(frames[i].chunk);
   }

@@ -68,7 +68,13 @@ class DpdkQueue final : public DeviceQueue {
   [[nodiscard]] bool adopt(rte_mbuf* mbuf, Frame& frame) noexcept;
   [[nodiscard]] bool copy_in(rte_mbuf* mbuf, Frame& frame) noexcept;
   [[nodiscard]] unsigned send(std::span<const Frame> frames) noexcept;
-  [[nodiscard]] bool send_long(const Frame& frame) noexcept;
+  enum class Long : std::uint8_t { kSent, kRefused, kNoRoom };  // kNoRoom: the frame is still the caller's
+  [[nodiscard]] Long send_long(const Frame& frame) noexcept;
+  struct Sent {
+    unsigned taken = 0;  // frames that are not the caller's any more
+    std::uint64_t packets = 0, bytes = 0;
+  };
+  [[nodiscard]] Sent send_any(std::span<const Frame> frames) noexcept;
 
   Setup setup_;
   std::uint16_t port_;

@@ -202,6 +202,8 @@ TEST(DpdkDevice, FramesInLongChunksAreCopiedWhereTheyFit) {
   EXPECT_EQ(queue->transmit(frames), 2U);
   EXPECT_EQ(pool->long_available(), 2U);
   EXPECT_EQ(queue->counters().tx_refused, 1U);
+  EXPECT_EQ(queue->counters().tx_packets, 1U);
+  EXPECT_EQ(queue->counters().tx_bytes, 1500U);
   std::vector<Frame> received(8);
   ASSERT_EQ(queue->receive(received), 1U);
   EXPECT_EQ(bytes_of(received[0]), bytes);

@@ -1,6 +1,8 @@
 // A NIC that is taken away under traffic and comes back, as a cloud's host does when it is serviced: a ring, whose
 // removal is told as a driver of cards tells it.
 #include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
 
 #include <algorithm>
 #include <atomic>
@@ -143,6 +145,31 @@ TEST(DpdkRemoval, ANicThatIsNotBackIsAskedForLessAndLessOften) {
   EXPECT_TRUE(end.device->reopen().ok());
   EXPECT_TRUE(end.device->check().problems.empty());
   std::filesystem::remove(capture);
+}
+
+// What a driver hands over in two buffers, and says to be longer than they are.
+TEST(DpdkDriver, ABufferThatIsShorterThanItSaysIsLostAndCounted) {
+  DpdkEnd end("net_ring_lies");
+  rte_mempool* const pool = rte_pktmbuf_pool_create("lies", 64, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+  ASSERT_NE(pool, nullptr);
+  rte_ring* const ring = rte_ring_lookup("ETH_RXTX0_net_ring_lies");
+  ASSERT_NE(ring, nullptr);
+  for (const std::uint32_t says : {100U, 101U, 3000U, 0U}) {
+    rte_mbuf *first = rte_pktmbuf_alloc(pool), *second = rte_pktmbuf_alloc(pool);
+    rte_pktmbuf_append(first, 60);
+    rte_pktmbuf_append(second, 40);
+    ASSERT_EQ(rte_pktmbuf_chain(first, second), 0);
+    first->pkt_len = says;
+    ASSERT_EQ(rte_ring_enqueue(ring, first), 0);
+    for (const Frame& frame : end.receive()) {
+      EXPECT_EQ(frame.length, 100U);
+      end.pool->release(frame.chunk);
+    }
+  }
+  EXPECT_EQ(end.queue->counters().rx_errors, 3U);
+  EXPECT_EQ(end.queue->counters().rx_packets, 1U);
+  EXPECT_EQ(end.pool->available(), end.pool->chunks());
+  EXPECT_EQ(rte_mempool_avail_count(pool), 64U);
 }
 
 TEST(DpdkRemoval, FailsafeIsRefusedWithWhatToDo) {
