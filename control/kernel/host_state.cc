@@ -156,6 +156,11 @@ bool moves_route(const nlmsghdr* message, int interface) {
   return static_cast<int>(attributes.number(RTA_OIF).value_or(0)) == interface;
 }
 
+// Its hops are those of a next hop object. It moves as a route that has them itself.
+bool is_by_object(const HostEntry& entry) {
+  return NetlinkAttributes(entry.message(), sizeof(rtmsg)).get(RTA_NH_ID) != nullptr;
+}
+
 bool has_gateway(const HostEntry& entry) {
   const NetlinkAttributes attributes(entry.message(), sizeof(rtmsg));
   return attributes.get(RTA_MULTIPATH) != nullptr || gateway_of(attributes).has_value();
@@ -194,21 +199,26 @@ Failed change_host_route(NetlinkRequests& requests, const HostEntry& entry, int 
   auto& header = message.header<rtmsg>();
   header = entry.header<rtmsg>();
   header.rtm_flags &= RTNH_F_ONLINK;
+  const bool by_object = !add && is_by_object(entry);
   bool fits = each_attribute(entry, sizeof header, [&](const nlattr* attribute, std::uint16_t type) {
     switch (type) {
       case RTA_OIF:
       case RTA_MULTIPATH:
-      case RTA_NH_ID:  // its hops stand beside it
         return true;
+      case RTA_NH_ID:  // its hops stand beside it; but the kernel finds such a route by the object alone
+        return !by_object || message.put(attribute);
+      case RTA_GATEWAY:
+      case RTA_VIA:
+        return by_object || message.put(attribute);
       case RTA_CACHEINFO:
         return !add || put_expiry(message, attribute);
       default:
         return message.put(attribute);
     }
   });
-  if (hops.empty()) {
+  if (hops.empty() && !by_object) {
     message.put(RTA_OIF, static_cast<std::uint32_t>(at));
-  } else {
+  } else if (!by_object) {
     fits = fits && put_hops(message, hops, from, at);
   }
   return fits ? requests.apply(message) : no_room();
@@ -220,7 +230,7 @@ Failed change_host_route(NetlinkRequests& requests, const HostEntry& entry, cons
   const nlattr* multipath = attributes.get(RTA_MULTIPATH);
   const std::vector<Hop> hops = multipath == nullptr ? std::vector<Hop>{} : hops_of(multipath);
   // Of IPv4, one with several hops is one object of the kernel's.
-  if (hops.empty() || entry.header<rtmsg>().rtm_family == AF_INET) {
+  if (hops.empty() || entry.header<rtmsg>().rtm_family == AF_INET || (!add && is_by_object(entry))) {
     return change_host_route(requests, entry, state.from.index, at.index, add, hops);
   }
   // Of IPv6, each hop is a route of its own, and those by other interfaces stay.
@@ -241,6 +251,11 @@ bool moves_neighbour(const nlmsghdr* message, int interface) {
   const auto* header = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(message));
   return header->ndm_ifindex == interface && (header->ndm_state & NUD_PERMANENT) != 0 &&
          (header->ndm_family == AF_INET || header->ndm_family == AF_INET6);
+}
+
+bool moves_proxied(const nlmsghdr* message, int interface) {
+  const auto* header = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(message));
+  return header->ndm_ifindex == interface && (header->ndm_flags & NTF_PROXY) != 0;
 }
 
 Failed change_neighbour(NetlinkRequests& requests, const HostEntry& entry, const LinkState& at, bool add) {
@@ -280,9 +295,9 @@ Error state_error(const Change& change, const LinkState& at, const NetlinkFailur
 
 template <typename Header>
 Failed collect(NetlinkRequests& requests, std::uint16_t type, std::uint8_t family, std::vector<HostEntry>& entries,
-               bool (*moves)(const nlmsghdr*, int), int interface) {
+               bool (*moves)(const nlmsghdr*, int), int interface, const Header& asked = {}) {
   NetlinkMessage message(type, 0);
-  message.header<Header>() = Header{};
+  message.header<Header>() = asked;
   *reinterpret_cast<std::uint8_t*>(mnl_nlmsg_get_payload(message.raw())) = family;  // the first member of each
   const std::size_t before = entries.size();
   auto failed = requests.dump(
@@ -313,6 +328,12 @@ Result<HostState> read_host_state(NetlinkRequests& requests, const LinkState& in
     }
     if (!failed) {
       failed = collect<ndmsg>(requests, RTM_GETNEIGH, family, state.neighbours, moves_neighbour, interface.index);
+    }
+    if (!failed) {  // neighbours that are answered for are a list of their own
+      ndmsg proxied{};
+      proxied.ndm_flags = NTF_PROXY;
+      failed =
+          collect<ndmsg>(requests, RTM_GETNEIGH, family, state.neighbours, moves_proxied, interface.index, proxied);
     }
     if (failed) {
       return Error{"cannot read its addresses, routes and neighbours: " + failed->text, interface.interface,

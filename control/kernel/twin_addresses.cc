@@ -43,7 +43,9 @@ Settings read_settings(const std::string& interface) {
 
 Status write_settings(const Settings& settings, const std::string& interface) {
   for (std::size_t i = 0; i < settings.size(); ++i) {
-    if (!settings[i]) {
+    // Some do more than they say: whoever writes to `forwarding` ends default routes that routers have announced, at
+    // all interfaces, and if it is the same value again.
+    if (!settings[i] || read_sysctl(setting_of(kSettings[i], interface)) == settings[i]) {
       continue;
     }
     if (Status written = write_sysctl(setting_of(kSettings[i], interface), *settings[i]); !written) {
@@ -71,6 +73,19 @@ Status set_alias(NetlinkRequests& requests, const LinkState& twin, const std::st
   if (const auto failed = requests.apply(message)) {
     return Error{"cannot note in its alias which NIC it stands in for: " + failed->text, twin.interface,
                  "run as root or with CAP_NET_ADMIN"};
+  }
+  return Ok{};
+}
+
+Status set_up(NetlinkRequests& requests, const LinkState& nic) {
+  NetlinkMessage message(RTM_NEWLINK, 0);
+  auto& header = message.header<ifinfomsg>();
+  header.ifi_family = AF_UNSPEC;
+  header.ifi_index = nic.index;
+  header.ifi_flags = header.ifi_change = IFF_UP;
+  if (const auto failed = requests.apply(message)) {
+    return Error{"cannot be set up: " + failed->text, nic.interface,
+                 "`ip link set " + nic.interface + " up`, and stop isthmus again"};
   }
   return Ok{};
 }
@@ -212,6 +227,10 @@ Status give_back_addresses(NetlinkRequests& requests, const std::string& twin) {
   if (!to) {
     return Error{"the NIC has no kernel interface any more: its addresses stay at the twin", from->nic,
                  "give the NIC back to its driver, and stop isthmus again; or configure the addresses anew"};
+  }
+  // No route stands at an interface that is down.
+  if (Status up = to->link.up ? Status(Ok{}) : set_up(requests, to->link); !up) {
+    return up;
   }
   if (auto done = restore_settings(requests, to->link, twin); !done) {
     return done;

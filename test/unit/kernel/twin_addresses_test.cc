@@ -200,6 +200,32 @@ TEST_F(TwinAddresses, routes_with_several_hops_keep_those_of_other_interfaces) {
             std::string::npos);
 }
 
+TEST_F(TwinAddresses, routes_by_next_hop_objects_go_by_the_twin_and_proxied_neighbours_too) {
+  sh("ip addr add 192.0.2.1/24 dev nic0 && ip addr add 2001:db8::1/64 dev nic0 nodad");
+  sh("ip nexthop add id 7 via 192.0.2.7 dev nic0 && ip -6 nexthop add id 8 via 2001:db8::7 dev nic0");
+  sh("ip route add 10.5.0.0/16 nhid 7 && ip -6 route add 2001:db8:9::/48 nhid 8");
+  sh("ip neigh add proxy 192.0.2.99 dev nic0 && ip -6 neigh add proxy 2001:db8::99 dev nic0");
+  const auto routes = [] { return output_of("ip route show 10.5.0.0/16; ip -6 route show 2001:db8:9::/48"); };
+  const auto count = [](const std::string& text, const std::string& words) {
+    unsigned found = 0;
+    for (auto at = text.find(words); at != std::string::npos; at = text.find(words, at + 1)) {
+      ++found;
+    }
+    return found;
+  };
+  ASSERT_TRUE(take_over());
+  EXPECT_EQ(count(routes(), "dev nic0host "), 2u) << routes();
+  EXPECT_EQ(count(routes(), "dev nic0 "), 0u) << routes();
+  const auto proxies = [](const std::string& dev) { return output_of("ip neigh show proxy dev " + dev); };
+  EXPECT_EQ(count(proxies("nic0host"), "99"), 2u) << proxies("nic0host");
+  EXPECT_EQ(proxies("nic0"), "");
+  ASSERT_TRUE(give_back());
+  EXPECT_EQ(count(routes(), "dev nic0 "), 2u) << routes();
+  EXPECT_EQ(count(routes(), "dev nic0host "), 0u) << routes();
+  EXPECT_EQ(count(proxies("nic0"), "99"), 2u) << proxies("nic0");
+  EXPECT_EQ(proxies("nic0host"), "");
+}
+
 TEST_F(TwinAddresses, lifetimes_that_nobody_renews_there_end_and_a_deprecated_address_stays_so) {
   sh("ip addr add 192.0.2.1/24 dev nic0 valid_lft 4000 preferred_lft 3000");
   sh("ip addr add 2001:db8::1/64 dev nic0 nodad valid_lft 4000 preferred_lft 0");
@@ -286,6 +312,16 @@ TEST_F(TwinAddresses, what_the_twin_has_got_since_is_put_again_where_it_was_note
   EXPECT_EQ(output_of("sysctl -n net.ipv4.conf.nic0.arp_announce net.ipv4.conf.nic0.arp_ignore"), "2\n0\n");
   ASSERT_TRUE(kernel_->put_noted_addresses("nic0host")) << "given back is forgotten";
   EXPECT_EQ(output_of("ip -o addr show dev nic0host scope global"), "");
+}
+
+TEST_F(TwinAddresses, a_nic_that_is_down_is_set_up_to_get_them_back) {
+  configure_nic();
+  const std::string before = state_of("nic0");
+  ASSERT_TRUE(take_over());
+  sh("ip link set nic0 down");
+  const Status given = give_back();
+  ASSERT_TRUE(given.ok()) << given.error().text();
+  EXPECT_EQ(without_expiry(state_of("nic0")), without_expiry(before));
 }
 
 TEST_F(TwinAddresses, where_the_nic_is_gone_everything_stays_at_the_twin) {
