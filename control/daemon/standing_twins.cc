@@ -16,6 +16,11 @@ Status StandingTwins::give_back_unused(const GatewayConfig& config) {
   for (const StandingTwin& each : *standing) {
     const auto uses = [&](const DeviceConfig& device) { return device.dpdk.empty() && device.interface == each.nic; };
     if (uses(config.underlay) || (!config.local.veth && uses(config.local.device))) {
+      // A TAP without a process has no carrier.
+      if (const auto link = kernel_->link(each.twin); link && link->running) {
+        return Error{"a running process stands in for it by " + each.twin, each.nic,
+                     "stop the gateway that has it over DPDK, or name another interface"};
+      }
       if (Status given = kernel_->give_back_addresses(each.twin); !given) {
         return given;
       }

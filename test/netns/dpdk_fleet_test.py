@@ -1,5 +1,7 @@
 """One gateway over DPDK beside those over AF_XDP: the tests of the fleet, and the host behind the twin."""
 
+import os
+import re
 import unittest
 
 import fleet_test
@@ -108,6 +110,19 @@ class Addresses(Dpdk, FleetCase):
         self.assertEqual(self.interfaces(), (dpdk.NIC, dpdk.NIC))
         self.assertTrue(self.reaches_router())
         gateway.start()
+
+    def test_nobody_takes_them_from_a_gateway_that_runs(self):
+        gateway, node = self.fleet.gateways[dpdk.GATEWAY], self.fleet.node("west", "node1")
+        other = os.path.join(self.fleet.folder, "other.yaml")
+        with open(gateway.config, encoding="utf-8") as file:
+            text = re.sub(rf'interface: {dpdk.TWIN}, dpdk: "[^"]*"', f"interface: {dpdk.NIC}", file.read())
+        with open(other, "w", encoding="utf-8") as file:
+            file.write(text.replace(dpdk.GATEWAY, "other"))
+        done = node.run([gateway.program, "cleanup", "-c", other], check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(f"a running process stands in for it by {dpdk.TWIN}", done.stderr)
+        self.assertEqual(self.interfaces(), (dpdk.TWIN, dpdk.TWIN))
+        self.assertTrue(self.reaches_router())
 
     def test_a_twin_that_somebody_removes_comes_back_with_them(self):
         node = self.fleet.node("west", "node1")
