@@ -25,8 +25,8 @@ SCOPES = {
                                    "dataplane/report/", "dataplane/worker/")),
     "CONNECTION_COUNTER": ("Connection table", ("dataplane/conntrack/",)),
     "CONNECTION_STATE": ("Connection table", ("dataplane/conntrack/",)),
-    "TABLE_COUNTER": ("Other tables", ("dataplane/worker/engine.cc", "dataplane/handdown/hand_down.cc",
-                                       "dataplane/fragments/fragment_table.h")),
+    "TABLE_COUNTER": ("Other tables", ("dataplane/worker/engine.cc", "dataplane/worker/engine_counts.cc",
+                                       "dataplane/handdown/hand_down.cc", "dataplane/fragments/fragment_table.h")),
     "QUEUE_COUNTER": ("Devices", ("dataplane/io/",)),
     "STEER_COUNTER": ("Steer programs", ("xdp/classify.bpf.h", "xdp/forward.bpf.c", "xdp/losses.bpf.c")),
 }
